@@ -1,0 +1,1 @@
+"""HTTP only: routes, schemas, the error handler, OpenAPI and the docs page."""

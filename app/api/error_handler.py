@@ -1,0 +1,85 @@
+"""The one place where errors become answers, all of one shape."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+from typing import Any
+
+import msgspec
+from sanic import HTTPResponse, Request
+from sanic.exceptions import SanicException
+from sanic.handlers import ErrorHandler
+
+from app.errors import InternalError, LikenessError, MethodNotAllowed, Overloaded, RouteNotFound, TooLarge
+
+REQUEST_ID = "X-Request-ID"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SENTENCES = {
+    400: "The request is not valid HTTP: check its path, headers and body.",
+    408: "The request took too long to arrive: send it again.",
+    417: "The header Expect may only ask for 100-continue.",
+    503: "The service could not answer in time: try again later.",
+}
+_CODES = {400: "invalid_request", 408: "request_timeout", 417: "expectation_failed", 503: "response_timeout"}
+
+
+class OneShapeErrors(ErrorHandler):
+    """Answers every error, Sanic's own included, with the one shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._log = logging.getLogger("likeness.api")
+
+    def default(self, request: Request, exception: Exception) -> HTTPResponse:
+        """Makes the answer to an error."""
+        error = exception if isinstance(exception, LikenessError) else self._translated(request, exception)
+        status, code = error.status, error.code
+        sentence = error.message
+        if isinstance(exception, SanicException) and type(error) is LikenessError:
+            status, code = exception.status_code, _CODES.get(exception.status_code, "invalid_request")
+        body: dict[str, Any] = {"error": sentence, "code": code, "request_id": request_id(request)}
+        if error.index is not None:
+            body["index"] = error.index
+        body.update(error.extra)
+        headers = {REQUEST_ID: body["request_id"]}
+        if isinstance(error, Overloaded):
+            headers["Retry-After"] = str(error.retry_after)
+        if isinstance(error, MethodNotAllowed):
+            headers["Allow"] = ", ".join(sorted(getattr(exception, "allowed_methods", None) or ("GET", "POST")))
+        if status >= 500 and not isinstance(error, InternalError):
+            self._log.warning("%s: %s (%s)", body["request_id"], sentence, _cause(error))
+        return HTTPResponse(msgspec.json.encode(body), status, headers, content_type="application/json")
+
+    def _translated(self, request: Request, exception: Exception) -> LikenessError:
+        if isinstance(exception, SanicException):
+            status = exception.status_code
+            if status == 404:
+                return RouteNotFound("There is nothing at this path: /docs shows what there is.")
+            if status == 405:
+                return MethodNotAllowed("This path does not take this method: /docs shows which it takes.")
+            if status == 413:
+                return TooLarge("The request is too large: send less at once.")
+            if status < 500 or status in _SENTENCES:
+                return LikenessError(_SENTENCES.get(status, "The request is not valid HTTP."))
+        self._log.error("%s: %s", request_id(request), exception, exc_info=exception)
+        return InternalError("The service failed in a way it should not: its log has the details.")
+
+
+def request_id(request: Request | None) -> str:
+    """The id of a request: the client's own where it is sane, else a random one."""
+    if request is None:
+        return secrets.token_hex(8)
+    known: str | None = getattr(request.ctx, "request_id", None)
+    if known is None:
+        sent = request.headers.get(REQUEST_ID, "") if request.headers is not None else ""
+        known = sent if _REQUEST_ID.fullmatch(sent) else secrets.token_hex(8)
+        request.ctx.request_id = known
+    return known
+
+
+def _cause(error: BaseException) -> str:
+    """What a backend said, on one line: for the log only."""
+    cause = error.__cause__
+    return " ".join(str(cause).split())[:500] if cause is not None else "no further cause"

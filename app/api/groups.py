@@ -1,0 +1,173 @@
+"""The life of groups over HTTP, alike for both families."""
+
+from __future__ import annotations
+
+from app.api import schemas, validation
+from app.api.operations import Call, Operation, Parameter
+from app.api.rows import bounding_box, raw
+from app.errors import GroupExists, GroupNotFound
+from app.services.groups import Groups
+from app.store.records import Family, Row
+
+_PAGING = (
+    Parameter("marker", "string", "The `marker` of the page before; empty or missing starts at the beginning."),
+    Parameter("limit", "integer", "Most entries of the page, 1 to 1000; 0 or missing is 1000."),
+)
+_DESC = {"name": "Tom", "year": 2024}
+_BOX = {"pts": [[92, 56], [142, 56], [142, 122], [92, 122]], "score": 0.87}
+
+
+def group_operations(family: Family) -> list[Operation]:
+    """The operations on groups of one family."""
+    faces = family is Family.FACE
+    base = f"/v1/{family}/groups"
+    one = f"{base}/{{name}}"
+    tag = "Face groups" if faces else "Image groups"
+    noun = "Face" if faces else "Image"
+    listed: dict[str, object] = {"id": "photos/cat.jpg", "tag": "cats", "desc": _DESC}
+    if faces:
+        listed["bounding_box"] = _BOX
+
+    def groups(call: Call) -> Groups:
+        return call.services.face_groups if faces else call.services.image_groups
+
+    def name(call: Call) -> str:
+        return validation.group_name(call.path["name"], faces=faces)
+
+    async def create(call: Call) -> schemas.Empty:
+        await groups(call).create(name(call), capacity=call.body.config.capacity)
+        return schemas.Empty()
+
+    async def names(call: Call) -> schemas.GroupNames:
+        return schemas.GroupNames(await groups(call).names())
+
+    async def info(call: Call) -> schemas.GroupInfo:
+        found = await groups(call).info(name(call))
+        return schemas.GroupInfo(schemas.GroupConfig(found.capacity), found.tags, found.count)
+
+    async def remove(call: Call) -> schemas.Empty:
+        await groups(call).remove(name(call))
+        return schemas.Empty()
+
+    async def delete(call: Call) -> schemas.Deleted:
+        ids = [
+            validation.image_id(value, field=f"ids[{index}]", index=index) for index, value in enumerate(call.body.ids)
+        ]
+        return schemas.Deleted(await groups(call).delete(name(call), validation.some(ids, field="ids")))
+
+    async def images(call: Call) -> schemas.ImagePage | schemas.FacePage:
+        wanted = call.query.get("tag") or None
+        page = await groups(call).rows(
+            name(call),
+            tag=validation.tag(wanted, field="tag") if wanted else None,
+            after=validation.read_marker(call.query),
+            limit=validation.page_limit(call.query),
+        )
+        marker = validation.make_marker(page.after)
+        if faces:
+            return schemas.FacePage([_listed_face(row) for row in page.items], marker)
+        return schemas.ImagePage([schemas.ListedImage(row.id, row.tag, raw(row.desc)) for row in page.items], marker)
+
+    async def tags(call: Call) -> schemas.TagPage:
+        found, page = await groups(call).tags(
+            name(call), after=validation.read_marker(call.query), limit=validation.page_limit(call.query)
+        )
+        return schemas.TagPage(
+            schemas.GroupConfig(found.capacity),
+            [schemas.TagCount(item.name, item.count) for item in page.items],
+            validation.make_marker(page.after),
+        )
+
+    return [
+        Operation(
+            "POST",
+            one,
+            f"create{noun}Group",
+            tag,
+            "Make a group",
+            create,
+            schemas.Empty,
+            body=schemas.CreateGroup,
+            doc="`capacity` is the expected number of images; the group grows past it by itself.",
+            errors=(GroupExists,),
+            body_example={"config": {"capacity": 300000}},
+        ),
+        Operation(
+            "GET",
+            base,
+            f"list{noun}Groups",
+            tag,
+            "List all groups",
+            names,
+            schemas.GroupNames,
+            answer_example={"groups": ["pets", "products"]},
+        ),
+        Operation(
+            "GET",
+            one,
+            f"get{noun}Group",
+            tag,
+            "Look at a group",
+            info,
+            schemas.GroupInfo,
+            errors=(GroupNotFound,),
+            answer_example={"config": {"capacity": 300000}, "tags": 1, "count": 2},
+        ),
+        Operation(
+            "POST",
+            f"{one}/remove",
+            f"remove{noun}Group",
+            tag,
+            "Remove a group with all that is in it",
+            remove,
+            schemas.Empty,
+            doc="The name can be used again at once.",
+            errors=(GroupNotFound,),
+        ),
+        Operation(
+            "POST",
+            f"{one}/delete",
+            f"delete{noun}s",
+            tag,
+            "Delete images by id",
+            delete,
+            schemas.Deleted,
+            body=schemas.DeleteImages,
+            errors=(GroupNotFound,),
+            body_example={"ids": ["photos/cat.jpg", "unknown"]},
+            answer_example={"deleted": ["photos/cat.jpg"]},
+        ),
+        Operation(
+            "GET",
+            f"{one}/images",
+            f"listGroup{noun}s",
+            tag,
+            "List what is in a group",
+            images,
+            schemas.FacePage if faces else schemas.ImagePage,
+            doc="A full walk returns every image once, in a stable order.",
+            query=(Parameter("tag", "string", "Only images of this tag."), *_PAGING),
+            errors=(GroupNotFound,),
+            answer_example={"images": [listed], "marker": ""},
+        ),
+        Operation(
+            "GET",
+            f"{one}/tags",
+            f"list{noun}Tags",
+            tag,
+            "List the tags in a group",
+            tags,
+            schemas.TagPage,
+            query=_PAGING,
+            errors=(GroupNotFound,),
+            answer_example={
+                "config": {"capacity": 300000},
+                "tags": [{"name": "cats", "count": 2}],
+                "marker": "",
+            },
+        ),
+    ]
+
+
+def _listed_face(row: Row) -> schemas.ListedFace:
+    return schemas.ListedFace(row.id, row.tag, raw(row.desc), bounding_box(row.bounding_box))

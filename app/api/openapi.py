@@ -1,0 +1,140 @@
+"""The OpenAPI document, made from the operations and the very schemas that validate."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from app import __version__
+from app.api import schemas
+from app.api.operations import Operation
+from app.errors import (
+    BackendUnavailable,
+    DeadlineExceeded,
+    InternalError,
+    InvalidRequest,
+    LikenessError,
+    Overloaded,
+    TooLarge,
+    UndecodableImage,
+)
+
+_DESCRIPTION = """Finds similar images and similar faces in named groups.
+
+A *group* is a named library of images (or of faces). Each image has an `id`, a `tag` and a free JSON `desc`.
+A write that was answered 200 is seen by every later read and survives a crash.
+Every error has the shape of the schema `Error`; its `code` is for programs, its `error` for people."""
+
+_TAGS = {
+    "Image groups": "Libraries of whole images.",
+    "Images": "Whole-image similarity.",
+    "Face groups": "Libraries of faces.",
+    "Faces": "Face similarity.",
+    "Health": "For load balancers.",
+}
+
+
+def openapi_document(operations: list[Operation]) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of some operations."""
+    shapes: list[type[msgspec.Struct]] = [schemas.Error]
+    for operation in operations:
+        shapes += [shape for shape in (operation.body, operation.answer) if shape is not None and shape not in shapes]
+    _, components = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Likeness",
+            "version": __version__,
+            "description": _DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": doc} for name, doc in _TAGS.items()],
+        "paths": paths,
+        "components": {"schemas": components},
+    }
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "operationId": operation.id,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "parameters": [*_path_parameters(operation), *_query_parameters(operation)],
+        "responses": {"200": _answer(operation, operation.answer.__doc__ or "Done.")},
+    }
+    if operation.doc:
+        document["description"] = operation.doc
+    if operation.body is not None:
+        media = {"schema": _reference(operation.body), "example": operation.body_example}
+        document["requestBody"] = {"required": True, "content": {"application/json": media}}
+    for status, kinds in sorted(_errors(operation).items()):
+        document["responses"][str(status)] = _error_answer(kinds)
+    if operation.answers_503:
+        document["responses"]["503"] = _answer(operation, "A part does not answer; `parts` says which.", example=False)
+    return document
+
+
+def _reference(shape: type[msgspec.Struct]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{shape.__name__}"}
+
+
+def _answer(operation: Operation, description: str, *, example: bool = True) -> dict[str, Any]:
+    media: dict[str, Any] = {"schema": _reference(operation.answer)}
+    if example:
+        media["example"] = operation.answer_example
+    return {"description": description.splitlines()[0], "content": {"application/json": media}}
+
+
+def _path_parameters(operation: Operation) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": "Name of the group.",
+            "schema": {"type": "string", "pattern": "^[a-z][a-z0-9_-]{2,31}$", "example": "pets"},
+        }
+        for name in re.findall(r"{(\w+)}", operation.path)
+    ]
+
+
+def _query_parameters(operation: Operation) -> list[dict[str, Any]]:
+    return [
+        {"name": item.name, "in": "query", "required": False, "description": item.doc, "schema": {"type": item.kind}}
+        for item in operation.query
+    ]
+
+
+def _errors(operation: Operation) -> dict[int, list[type[LikenessError]]]:
+    kinds: list[type[LikenessError]] = [*operation.errors]
+    if operation.body is not None or operation.query or "{" in operation.path:
+        kinds.append(InvalidRequest)
+    if operation.body is not None:
+        kinds += [TooLarge, Overloaded]
+    if operation.inference:
+        kinds += [UndecodableImage, DeadlineExceeded]
+    if not operation.path.startswith("/health"):
+        kinds += [BackendUnavailable, InternalError]
+    by_status: dict[int, list[type[LikenessError]]] = {}
+    for kind in kinds:
+        by_status.setdefault(kind.status, []).append(kind)
+    return by_status
+
+
+def _error_answer(kinds: list[type[LikenessError]]) -> dict[str, Any]:
+    lines = [f"`{kind.code}`: {(kind.__doc__ or '').splitlines()[0]}" for kind in kinds]
+    answer: dict[str, Any] = {
+        "description": " ".join(lines),
+        "content": {"application/json": {"schema": _reference(schemas.Error)}},
+    }
+    if any(kind is Overloaded for kind in kinds):
+        answer["headers"] = {
+            "Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}}
+        }
+    return answer

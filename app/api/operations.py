@@ -1,0 +1,88 @@
+"""What an operation of the API is: routes and OpenAPI are both made from these."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from app.config import Settings
+from app.errors import LikenessError
+from app.wiring import Services
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, parsed.
+
+    Attributes:
+        services: the use cases.
+        settings: limits and defaults.
+        path: path parameters.
+        query: first value of each query parameter.
+        body: the validated body, where the operation has one.
+    """
+
+    services: Services
+    settings: Settings
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer with a status of its own."""
+
+    content: msgspec.Struct
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query parameter, for the documentation."""
+
+    name: str
+    kind: str
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One path with one method.
+
+    Attributes:
+        method: ``GET`` or ``POST``.
+        path: with ``{name}`` for parameters.
+        id: unique name for generated clients.
+        tag: chapter of the documentation.
+        summary: one line.
+        handle: one service call; its result is serialised.
+        answer: shape of the result.
+        body: shape of the body; none where there is none.
+        doc: what is worth knowing beyond the summary.
+        query: query parameters.
+        errors: what it may answer beyond invalid input and overload.
+        inference: whether it decodes images or calls models, which is admitted by permit.
+        body_example: a real body.
+        answer_example: a real answer.
+        answers_503: whether the shape of the result also comes with status 503.
+    """
+
+    method: str
+    path: str
+    id: str
+    tag: str
+    summary: str
+    handle: Callable[[Call], Awaitable[msgspec.Struct | Answer]]
+    answer: type[msgspec.Struct]
+    body: type[msgspec.Struct] | None = None
+    doc: str = ""
+    query: tuple[Parameter, ...] = ()
+    errors: tuple[type[LikenessError], ...] = ()
+    inference: bool = False
+    body_example: Any = None
+    answer_example: Any = field(default_factory=dict)
+    answers_503: bool = False

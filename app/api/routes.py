@@ -1,0 +1,135 @@
+"""Puts operations on Sanic: reads the body within its limits, admits, calls, serialises."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from sanic import HTTPResponse, Request, Sanic
+
+from app.api.error_handler import REQUEST_ID, request_id
+from app.api.operations import Answer, Call, Operation
+from app.api.validation import parse_body, query_of
+from app.config import Settings
+from app.errors import DeadlineExceeded, Overloaded, TooLarge
+from app.services.budget import MemoryBudget
+from app.wiring import Services
+
+Handler = Callable[..., Coroutine[Any, Any, HTTPResponse]]
+
+
+class Admission:
+    """Permits for inference: without a free one a request is refused before its body is read.
+
+    Args:
+        permits: requests that may be at work at the same time.
+    """
+
+    def __init__(self, permits: int) -> None:
+        self._free = permits
+
+    @asynccontextmanager
+    async def permit(self) -> AsyncIterator[None]:
+        """Holds one permit inside the block.
+
+        Raises:
+            Overloaded: none is free.
+        """
+        if self._free <= 0:
+            message = "The service has as many requests at work as it takes: try again in a moment."
+            raise Overloaded(message)
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1
+
+
+class Router:
+    """Makes a handler of each operation.
+
+    Args:
+        settings: limits and defaults.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._admission = Admission(settings.max_requests)
+        self._bodies = MemoryBudget(settings.body_memory)
+
+    def add(self, app: Sanic[Any, Any], operations: list[Operation]) -> None:
+        """Registers operations; the services are found in ``app.ctx.services``."""
+        for operation in operations:
+            app.add_route(
+                self._handler(operation),
+                operation.path.replace("{", "<").replace("}", ":str>"),
+                methods=[operation.method],
+                name=operation.id,
+                stream=operation.body is not None,
+                unquote=True,
+            )
+
+    def _handler(self, operation: Operation) -> Handler:
+        async def handle(request: Request, **path: str) -> HTTPResponse:
+            try:
+                async with asyncio.timeout(self._settings.request_timeout):
+                    if operation.inference:
+                        async with self._admission.permit():
+                            return await self._answer(operation, request, path)
+                    return await self._answer(operation, request, path)
+            except TimeoutError as error:
+                message = f"The request took longer than {self._settings.request_timeout:g} seconds: send less at once."
+                raise DeadlineExceeded(message) from error
+
+        return handle
+
+    async def _answer(self, operation: Operation, request: Request, path: dict[str, str]) -> HTTPResponse:
+        services: Services = request.app.ctx.services
+        async with self._body(request, operation) as body:
+            result = await operation.handle(Call(services, self._settings, path, query_of(request.args), body))
+            return _response(request, result)
+
+    @asynccontextmanager
+    async def _body(self, request: Request, operation: Operation) -> AsyncIterator[msgspec.Struct | None]:
+        """Reads and parses the body, if any; its bytes count against the common budget until the block ends.
+
+        Raises:
+            InvalidRequest: it does not fit the operation's shape.
+            TooLarge: it is over the limit.
+            Overloaded: all bodies together are over theirs.
+        """
+        if operation.body is None:
+            yield None
+            return
+        most = self._settings.max_body_bytes
+        too_large = TooLarge(f"The body is larger than {most} bytes: send fewer or smaller images at once.")
+        if request.headers.get("content-length", "0").isdecimal() and int(request.headers["content-length"]) > most:
+            raise too_large
+        held = 0
+        chunks: list[bytes] = []
+        try:
+            stream: Any = request.stream  # Sanic types it as a union of which one member can be read
+            while (chunk := await stream.read()) is not None:
+                if held + len(chunk) > most:
+                    raise too_large
+                self._bodies.take(len(chunk))
+                held += len(chunk)
+                chunks.append(chunk)
+            body = parse_body(b"".join(chunks), operation.body)
+            chunks.clear()
+            yield body
+        finally:
+            self._bodies.give_back(held)
+
+
+def _response(request: Request, result: msgspec.Struct | Answer) -> HTTPResponse:
+    answer = result if isinstance(result, Answer) else Answer(result)
+    return HTTPResponse(
+        msgspec.json.encode(answer.content),
+        answer.status,
+        {REQUEST_ID: request_id(request)},
+        content_type="application/json",
+    )

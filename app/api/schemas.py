@@ -1,0 +1,286 @@
+"""The shapes of requests and answers: they validate, and OpenAPI is made from them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+# Typed clients send empty objects, and some languages empty arrays, for "not given".
+Nothing = Annotated[list[Any], Meta(max_length=0, description="An empty array means: not given.")]
+
+Uri = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        description="Where the image is: `http://…`, `https://…` or `data:<any mime>;base64,…`.",
+        examples=["https://example.com/cat.jpg"],
+    ),
+]
+Id = Annotated[
+    str,
+    Meta(
+        description="Any characters but control characters (tab, line feed and carriage return are allowed), "
+        "at most 4096 bytes in UTF-8.",
+        examples=["photos/cat.jpg"],
+    ),
+]
+Desc = Annotated[Raw, Meta(description="Any JSON value, at most 64 KiB; comes back exactly as sent.")]
+Tag = Annotated[str, Meta(description="At most 256 bytes in UTF-8; empty is `default`.", examples=["cats"])]
+Score = Annotated[float, Meta(ge=0, le=1, description="Similarity, 1 is certain.", examples=[0.93])]
+Threshold = Annotated[float, Meta(ge=0, le=1, description="Lowest score of a hit, inclusive.", examples=[0.45])]
+SearchLimit = Annotated[int, Meta(ge=0, le=10000, description="Most hits; 0 or missing is 100.", examples=[5])]
+Marker = Annotated[str, Meta(description="Where the next page starts; empty when this is the last one.")]
+Capacity = Annotated[int, Meta(ge=1, le=10**12, description="Expected number of images.", examples=[300000])]
+Point = Annotated[list[int], Meta(min_length=2, max_length=2, description="[x, y] in pixels.")]
+Points = Annotated[
+    list[Point],
+    Meta(
+        min_length=4,
+        max_length=4,
+        description="Four corners clockwise: top left, top right, bottom right, bottom left, in pixels of the image "
+        "as a person sees it (after EXIF orientation).",
+        examples=[[[92, 56], [142, 56], [142, 122], [92, 122]]],
+    ),
+]
+Count = Annotated[int, Meta(ge=0)]
+
+
+# --- requests ------------------------------------------------------------------------------------
+
+
+class GroupConfig(Struct):
+    """Settings of a new group."""
+
+    capacity: Capacity
+
+
+class CreateGroup(Struct):
+    """Makes a group."""
+
+    config: GroupConfig
+
+
+class DeleteImages(Struct):
+    """Deletes images by id."""
+
+    ids: Annotated[list[Id], Meta(description="Ids to delete; unknown ones are left out of the answer.")]
+
+
+class Image(Struct):
+    """An image to add or to update."""
+
+    uri: Uri
+    id: Id | None = None
+    tag: Tag | None = None
+    desc: Desc | UnsetType = UNSET
+
+
+class PutImage(Struct):
+    """Adds an image, or replaces one."""
+
+    image: Image
+
+
+class SearchImages(Struct):
+    """Searches a group with one or more images."""
+
+    images: list[Uri]
+    threshold: Threshold | None = None
+    limit: SearchLimit | None = None
+
+
+class FaceBox(Struct):
+    """The place of a face in an image, given by the caller."""
+
+    pts: Any = None
+
+
+class FaceImage(Image):
+    """An image whose face is added or updated."""
+
+    bounding_box: FaceBox | Nothing | None = None
+
+
+class FaceParameters(Struct):
+    """How a face is added."""
+
+    reject_bad_face: bool | None = None
+
+
+class PutFace(Struct):
+    """Adds a face, or replaces one."""
+
+    image: FaceImage
+    params: FaceParameters | Nothing | None = None
+
+
+class SearchFaces(SearchImages):
+    """Searches a group with the faces of one or more images."""
+
+    use_quality: bool | None = None
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+
+class Empty(Struct):
+    """Done; there is nothing more to say."""
+
+
+class GroupNames(Struct):
+    """Names of all groups."""
+
+    groups: Annotated[list[str], Meta(description="Sorted.")]
+
+
+class GroupInfo(Struct):
+    """A group."""
+
+    config: GroupConfig
+    tags: Annotated[Count, Meta(description="Number of distinct tags.")]
+    count: Annotated[Count, Meta(description="Number of images.")]
+
+
+class Deleted(Struct):
+    """Which images were deleted."""
+
+    deleted: Annotated[list[Id], Meta(description="Ids that were there and now are not.")]
+
+
+class BoundingBox(Struct):
+    """The place of a face in its image."""
+
+    pts: Points
+    score: Annotated[float, Meta(ge=0, le=1, description="Detection confidence.")] | UnsetType = UNSET
+
+
+class ListedImage(Struct):
+    """A stored image."""
+
+    id: Id
+    tag: Tag
+    desc: Desc
+
+
+class ListedFace(ListedImage):
+    """A stored face."""
+
+    bounding_box: BoundingBox
+
+
+class ImagePage(Struct):
+    """One page of images."""
+
+    images: list[ListedImage]
+    marker: Marker
+
+
+class FacePage(Struct):
+    """One page of faces."""
+
+    images: list[ListedFace]
+    marker: Marker
+
+
+class TagCount(Struct):
+    """A tag and how many images have it."""
+
+    name: Tag
+    count: Count
+
+
+class TagPage(Struct):
+    """One page of tags."""
+
+    config: GroupConfig
+    tags: list[TagCount]
+    marker: Marker
+
+
+class Added(Struct):
+    """The image was stored."""
+
+    id: Id
+
+
+class AddedFace(Struct):
+    """The face was stored."""
+
+    id: Id
+    bounding_box: BoundingBox
+    face_number: (
+        Annotated[int, Meta(ge=2, description="Faces in the image, given when there are several.")] | UnsetType
+    ) = UNSET
+
+
+class ImageHit(Struct):
+    """A stored image that is alike."""
+
+    id: Id
+    score: Score
+    tag: Tag
+    desc: Desc
+
+
+class ImageResults(Struct):
+    """Hits of one searched image."""
+
+    results: Annotated[list[ImageHit], Meta(description="Best first.")]
+
+
+class ImageSearchResults(Struct):
+    """One entry per searched image, in order."""
+
+    search_results: list[ImageResults]
+
+
+class FaceHit(Struct):
+    """A stored face that is alike."""
+
+    score: Score
+    id: Id
+    tag: Tag
+    desc: Desc
+    bounding_box: BoundingBox
+
+
+class SearchedFace(Struct):
+    """A face of a searched image, and the stored faces like it."""
+
+    bounding_box: BoundingBox
+    faces: Annotated[list[FaceHit], Meta(description="Best first.")]
+
+
+class FaceResults(Struct):
+    """Faces of one searched image."""
+
+    faces: Annotated[list[SearchedFace], Meta(description="Largest first; empty where no face was found.")]
+
+
+class FaceSearchResults(Struct):
+    """One entry per searched image, in order."""
+
+    search_results: list[FaceResults]
+
+
+class Live(Struct):
+    """The process answers."""
+
+    status: str
+
+
+class Ready(Struct):
+    """Whether every part answers."""
+
+    status: Annotated[str, Meta(description="`ready`, or `not ready`.")]
+    parts: Annotated[dict[str, str], Meta(description="Each part: `ok`, or what is wrong with it.")]
+
+
+class Error(Struct):
+    """Every error has this shape."""
+
+    error: Annotated[str, Meta(description="A sentence that says what is wrong and what to do.")]
+    code: Annotated[str, Meta(description="A word for programs.", examples=["group_not_found"])]
+    request_id: Annotated[str, Meta(description="Also in the header `X-Request-ID` and in the service's log.")]
+    index: Annotated[int, Meta(ge=0, description="Position of the list item to blame.")] | UnsetType = UNSET

@@ -1,0 +1,21 @@
+"""Every operation of the API, in the order of the documentation."""
+
+from __future__ import annotations
+
+from app.api.faces import face_operations
+from app.api.groups import group_operations
+from app.api.health import health_operations
+from app.api.images import image_operations
+from app.api.operations import Operation
+from app.store.records import Family
+
+
+def all_operations() -> list[Operation]:
+    """All of them."""
+    return [
+        *group_operations(Family.IMAGE),
+        *image_operations(),
+        *group_operations(Family.FACE),
+        *face_operations(),
+        *health_operations(),
+    ]

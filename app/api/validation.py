@@ -1,0 +1,289 @@
+"""Turns bodies, paths and query strings into checked values, and what is wrong with them into sentences."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import zlib
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from app.api import schemas
+from app.errors import InvalidGroupName, InvalidId, InvalidJson, InvalidMarker, InvalidRequest
+
+_GROUP_NAME = re.compile(r"[a-z][a-z0-9_-]{2,31}")
+_RESERVED_FACE_GROUP = "multi"  # it would collide with the path /groups/multi/search
+_MAX_ID_BYTES = 4096
+_MAX_TAG_BYTES = 256
+_MAX_DESC_BYTES = 64 * 1024
+_MAX_PAGE = 1000
+_DEFAULT_SEARCH_LIMIT = 100
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_DEFAULT_TAG = "default"
+
+_MISSING = re.compile(r"Object missing required field `(?P<field>\w+)`(?: - at `\$(?P<path>[^`]*)`)?")
+_WRONG_TYPE = re.compile(r"Expected `(?P<wanted>[^`]+)`, got `(?P<found>\w+)`(?: - at `\$(?P<path>[^`]*)`)?")
+_BOUND = re.compile(
+    r"Expected `(?P<kind>[^`]+)` (?P<bound>[<>]=?|of length [<>]=?) ?(?P<value>[\d.]+)(?: - at `\$(?P<path>[^`]*)`)?"
+)
+_OTHER = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<path>[^`]*)`)?$")
+_INDEX = re.compile(r"\[(\d+)\]")
+_NOUNS = {
+    "str": "a string", "int": "a whole number", "float": "a number", "bool": "true or false",
+    "object": "an object", "array": "an array", "null": "null",
+}  # fmt: skip
+
+StructT = TypeVar("StructT", bound=msgspec.Struct)
+
+
+def parse_body(body: bytes, kind: type[StructT]) -> StructT:
+    """Parses and validates a JSON body.
+
+    Raises:
+        InvalidJson: it is no JSON.
+        InvalidRequest: a field is missing, of the wrong type or out of range; the sentence names it.
+    """
+    if not body.strip():
+        message = "The request needs a JSON body, and it is empty."
+        raise InvalidJson(message)
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        sentence = _sentence(str(error))
+        index = _INDEX.search(str(error))
+        raise InvalidRequest(sentence, index=int(index[1]) if index else None) from error
+    except RecursionError as error:
+        message = "The body is nested too deeply: flatten it."
+        raise InvalidJson(message) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        message = "The body is not valid JSON in UTF-8: check its quotes, commas and escapes."
+        raise InvalidJson(message) from error
+
+
+def group_name(name: str, *, faces: bool) -> str:
+    """Checks a group's name.
+
+    Raises:
+        InvalidGroupName: it breaks the rule or is reserved.
+    """
+    if not _GROUP_NAME.fullmatch(name):
+        message = (
+            "A group name has 3 to 32 characters: a lower-case letter first, then lower-case letters, digits, "
+            "underscores or hyphens."
+        )
+        raise InvalidGroupName(message)
+    if faces and name == _RESERVED_FACE_GROUP:
+        message = "The group name `multi` is reserved for searching several groups: choose another one."
+        raise InvalidGroupName(message)
+    return name
+
+
+def image_id(value: str | None, *, field: str = "image.id", index: int | None = None) -> str:
+    """Checks an id; a missing one becomes empty.
+
+    Raises:
+        InvalidId: it is too long or holds control characters.
+    """
+    value = value or ""
+    if len(value.encode()) > _MAX_ID_BYTES:
+        message = f"{field} is longer than {_MAX_ID_BYTES} bytes in UTF-8: shorten it."
+        raise InvalidId(message, index=index)
+    if _CONTROL.search(value):
+        message = f"{field} holds a control character: only tab, line feed and carriage return are allowed."
+        raise InvalidId(message, index=index)
+    return value
+
+
+def required_id(value: str | None) -> str:
+    """Checks an id that must be given.
+
+    Raises:
+        InvalidRequest: it is missing or empty.
+        InvalidId: it is too long or holds control characters.
+    """
+    if not value:
+        message = "image.id is missing: name the image to update."
+        raise InvalidRequest(message)
+    return image_id(value)
+
+
+def tag(value: str | None, *, field: str = "image.tag") -> str:
+    """Checks a tag; a missing or empty one becomes ``default``.
+
+    Raises:
+        InvalidRequest: it is too long or holds control characters.
+    """
+    value = value or _DEFAULT_TAG
+    if len(value.encode()) > _MAX_TAG_BYTES:
+        message = f"{field} is longer than {_MAX_TAG_BYTES} bytes in UTF-8: shorten it."
+        raise InvalidRequest(message)
+    if _CONTROL.search(value):
+        message = f"{field} holds a control character: only tab, line feed and carriage return are allowed."
+        raise InvalidRequest(message)
+    return value
+
+
+def desc(value: Raw | UnsetType) -> str:
+    """A description as compact JSON text; missing or null is an empty object.
+
+    Raises:
+        InvalidRequest: it is longer than 64 KiB.
+        InvalidJson: it is not UTF-8.
+    """
+    if value is UNSET:
+        return "{}"
+    compact = msgspec.json.format(bytes(value), indent=-1)
+    if len(compact) > _MAX_DESC_BYTES:
+        message = f"image.desc is {len(compact)} bytes of JSON, at most {_MAX_DESC_BYTES} are kept: shorten it."
+        raise InvalidRequest(message)
+    try:
+        text = compact.decode()
+    except UnicodeDecodeError as error:
+        message = "The body is not valid JSON in UTF-8: check its quotes, commas and escapes."
+        raise InvalidJson(message) from error
+    return "{}" if text == "null" else text
+
+
+def images(uris: list[str], *, most: int) -> list[str]:
+    """Checks the number of images of a search.
+
+    Raises:
+        InvalidRequest: none, or too many.
+    """
+    if not 1 <= len(uris) <= most:
+        message = f"images has {len(uris)} entries: send 1 to {most}."
+        raise InvalidRequest(message)
+    return uris
+
+
+def threshold(value: float | None, default: float) -> float:
+    """A search's threshold; its range was checked with the body."""
+    return default if value is None else value
+
+
+def search_limit(value: int | None) -> int:
+    """A search's limit; missing or 0 is 100, its range was checked with the body."""
+    return value or _DEFAULT_SEARCH_LIMIT
+
+
+def some(values: list[str], *, field: str) -> list[str]:
+    """Checks that a list is not empty: an empty one means "not given".
+
+    Raises:
+        InvalidRequest: it is empty.
+    """
+    if not values:
+        message = f"{field} is empty: name at least one."
+        raise InvalidRequest(message)
+    return values
+
+
+def face_image(body: schemas.PutFace) -> schemas.FaceImage:
+    """The image of a face to store, once nothing is asked for that would be silently left undone.
+
+    Raises:
+        InvalidRequest: a box or a judgement of quality is asked for.
+    """
+    box, parameters = body.image.bounding_box, body.params
+    unsupported(isinstance(box, schemas.FaceBox) and box.pts not in (None, []), field="image.bounding_box")
+    unsupported(
+        isinstance(parameters, schemas.FaceParameters) and parameters.reject_bad_face, field="params.reject_bad_face"
+    )
+    return body.image
+
+
+def unsupported(asked: bool | None, *, field: str) -> None:  # noqa: FBT001 (the field's own value)
+    """Refuses what this version cannot do: to ignore it would store or find what the client did not want.
+
+    Raises:
+        InvalidRequest: it is asked for.
+    """
+    if asked:
+        message = f"{field} is not supported by this version: leave it out."
+        raise InvalidRequest(message)
+
+
+def page_limit(query: Mapping[str, str]) -> int:
+    """The page size of a listing; missing or 0 is 1000.
+
+    Raises:
+        InvalidRequest: it is no whole number from 0 to 1000.
+    """
+    text = query.get("limit", "")
+    if re.fullmatch(r"[0-9]{1,9}", text or "0") and int(text or 0) <= _MAX_PAGE:
+        return int(text or 0) or _MAX_PAGE
+    message = f"limit must be a whole number from 1 to {_MAX_PAGE}."
+    raise InvalidRequest(message)
+
+
+def make_marker(after: str | None) -> str:
+    """The opaque marker of the page that follows the key ``after``; empty when there is none.
+
+    A checksum goes in front, so that a marker that was cut or altered is told from a real one.
+    """
+    if after is None:
+        return ""
+    key = after.encode()
+    return base64.urlsafe_b64encode(zlib.crc32(key).to_bytes(4, "big") + key).decode().rstrip("=")
+
+
+def read_marker(query: Mapping[str, str]) -> str | None:
+    """The key after which a page starts; none for the first page.
+
+    Raises:
+        InvalidMarker: this service did not make it.
+    """
+    text = query.get("marker", "")
+    if not text:
+        return None
+    try:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", text):
+            raise binascii.Error
+        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        key = data[4:].decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise _invalid_marker() from error
+    if zlib.crc32(data[4:]).to_bytes(4, "big") != data[:4] or _CONTROL.search(key):
+        raise _invalid_marker()
+    return key
+
+
+def _invalid_marker() -> InvalidMarker:
+    return InvalidMarker("marker was not made by this service: start again without one.")
+
+
+def _sentence(problem: str) -> str:
+    """Says in plain words what msgspec found wrong."""
+    if found := _MISSING.match(problem):
+        return f"{_field(found['path'], found['field'])} is missing."
+    if found := _WRONG_TYPE.match(problem):
+        wanted = [_NOUNS.get(kind, kind) for kind in found["wanted"].split(" | ") if kind != "null"]
+        return f"{_field(found['path'])} must be {' or '.join(wanted)}, and it is {_NOUNS.get(found['found'], 'else')}."
+    if found := _BOUND.match(problem):
+        bound, field = found["bound"], _field(found["path"])
+        at = "at least" if ">" in bound else "at most"
+        if "length" not in bound:
+            return f"{field} must be {at} {found['value']}."
+        if found["value"] == "0":
+            return f"{field} must be an object, and it is an array."
+        noun = "characters" if found["kind"] == "str" else "entries"
+        return f"{field} must have {at} {found['value']} {noun}."
+    found = _OTHER.match(problem)
+    assert found is not None, "matches every text"
+    return f"{_field(found['path'])}: {found['what'][:1].lower()}{found['what'][1:]}."
+
+
+def _field(path: str | None, name: str | None = None) -> str:
+    dotted = (path or "").lstrip(".")
+    if name is not None:
+        dotted = f"{dotted}.{name}" if dotted else name
+    return dotted or "The body"
+
+
+def query_of(arguments: Mapping[str, Any]) -> dict[str, str]:
+    """The first value of each query parameter."""
+    return {name: str(values[0]) for name, values in arguments.items() if values}

@@ -1,0 +1,124 @@
+"""The command ``likeness``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+
+from app import __version__
+from app.config import Settings, documentation
+from app.errors import OperatorError
+from app.log import set_up_logging
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = Settings.from_environment()
+        set_up_logging(settings.log_level)
+        command: Callable[[argparse.Namespace, Settings], int] = options.command
+        return command(options, settings)
+    except OperatorError as error:
+        print(f"likeness: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="likeness",
+        description="Face and image search that people run themselves.",
+        epilog=f"settings (environment variables):\n\n{_settings_text()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"likeness {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="serve the API, with the embedded Triton and Milvus unless set otherwise")
+    serve.set_defaults(command=_serve)
+
+    models = commands.add_parser("models", help="build, list and verify the model repository")
+    actions = models.add_subparsers(required=True, metavar="ACTION")
+    build = actions.add_parser("build", help="download the weights, convert them, write the model repository")
+    build.add_argument("--force", action="store_true", help="build again what is there already")
+    build.set_defaults(command=_build_models)
+    actions.add_parser("list", help="show the models, where they come from and their licences").set_defaults(
+        command=_list_models
+    )
+    actions.add_parser("verify", help="check the models' checksums and tensors").set_defaults(command=_verify_models)
+
+    openapi = commands.add_parser("openapi", help="print the OpenAPI document")
+    openapi.set_defaults(command=_openapi)
+    settings = commands.add_parser("settings", help="print every setting as a Markdown table")
+    settings.set_defaults(command=_settings)
+    return parser
+
+
+# Each command imports what it needs: `likeness --help` shall not wait for Triton's client.
+
+
+def _serve(_: argparse.Namespace, settings: Settings) -> int:
+    from app.server import serve  # noqa: PLC0415
+
+    serve(settings)
+    return 0
+
+
+def _build_models(options: argparse.Namespace, settings: Settings) -> int:
+    from app.catalogue.build import build  # noqa: PLC0415
+
+    build(settings.model_repository, settings.cache_dir, say=_say, force=options.force)
+    return 0
+
+
+def _list_models(_: argparse.Namespace, settings: Settings) -> int:
+    from app.catalogue.verify import listing  # noqa: PLC0415
+
+    for row in listing(settings.model_repository):
+        _say(f"{row.role:<15} {row.model_id:<22} {row.state:<9} {row.size / 1e6:6.1f} MB  {row.licence}  {row.source}")
+    return 0
+
+
+def _verify_models(_: argparse.Namespace, settings: Settings) -> int:
+    from app.catalogue.verify import verify  # noqa: PLC0415
+
+    findings = verify(settings.model_repository)
+    for finding in findings:
+        _say(finding)
+    if not findings:
+        _say("All models are as they should be.")
+    return 1 if findings else 0
+
+
+def _openapi(_: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
+    from app.api.openapi import openapi_document  # noqa: PLC0415
+    from app.api.table import all_operations  # noqa: PLC0415
+
+    _say(json.dumps(openapi_document(all_operations()), indent=2))
+    return 0
+
+
+def _settings(_: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
+    _say("| setting | default | what it does |\n| --- | --- | --- |")
+    for row in documentation():
+        _say(f"| `{row.variable}` | {row.default} | {row.doc} |")
+    return 0
+
+
+def _settings_text() -> str:
+    blocks = []
+    for row in documentation():
+        doc = textwrap.fill(
+            f"{row.doc} Default: {row.default}.", 96, initial_indent="      ", subsequent_indent="      "
+        )
+        blocks.append(f"  {row.variable}\n{doc}")
+    return "\n".join(blocks)
+
+
+def _say(text: object) -> None:
+    print(text, flush=True)  # noqa: T201

@@ -1,0 +1,188 @@
+"""Settings: the only reader of the environment; every setting is documented where it is declared."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import math
+import os
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.errors import OperatorError
+
+PREFIX = "LIKENESS_"
+PROJECT = Path(__file__).resolve().parent.parent
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+MIB = 1024 * 1024
+
+
+def setting(default: Any, doc: str, *, least: float | None = None, most: float | None = None, shown: str = "") -> Any:
+    """Declares one setting: its default, its sentence of documentation and its bounds.
+
+    Args:
+        default: the value when the environment names none.
+        doc: what it does, with its unit.
+        least: smallest allowed number, inclusive.
+        most: largest allowed number, inclusive.
+        shown: how the default is written in the documentation where the value itself depends on the machine.
+    """
+    return dataclasses.field(default=default, metadata={"doc": doc, "least": least, "most": most, "shown": shown})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator can set, each as ``LIKENESS_<NAME>`` in the environment."""
+
+    host: str = setting("127.0.0.1", "Address to listen on.")
+    port: int = setting(8000, "TCP port to listen on.", least=1, most=65535)
+    data_dir: Path = setting(Path("data"), "Folder for the embedded database, logs and run-time files.")
+    cache_dir: Path = setting(
+        Path.home() / ".cache" / "likeness", "Folder for downloaded weights.", shown="~/.cache/likeness"
+    )
+    model_repository: Path = setting(
+        PROJECT / "model_repository", "Triton's model repository.", shown="./model_repository"
+    )
+    log_level: str = setting("info", "Log level: debug, info, warning or error.")
+
+    triton_url: str = setting("", "host:port of Triton's gRPC endpoint; empty starts the embedded server.")
+    triton_python: Path = setting(
+        PROJECT / ".venv-triton" / "bin" / "python",
+        "Interpreter of the environment that holds the embedded Triton server.",
+        shown="./.venv-triton/bin/python",
+    )
+    triton_timeout: float = setting(30.0, "Seconds that one call to Triton may take.", least=0.1, most=600)
+    milvus_uri: str = setting("", "URI of a Milvus server, e.g. http://host:19530; empty starts embedded Milvus Lite.")
+    milvus_token: str = setting("", "Token (or user:password) for Milvus.")
+    milvus_database: str = setting("", "Milvus database; empty is its default one.")
+    milvus_prefix: str = setting("likeness", "Prefix of this service's collections: two services on one Milvus differ.")
+    milvus_timeout: float = setting(30.0, "Seconds that one call to Milvus may take.", least=0.1, most=600)
+
+    image_threshold: float = setting(0.3, "Default threshold of image search.", least=0, most=1)
+    face_threshold: float = setting(0.45, "Default threshold of face search.", least=0, most=1)
+    search_max_images: int = setting(32, "Most images in one search.", least=1, most=1024)
+    face_min_size: int = setting(50, "Smallest side, in pixels, of a face that may be added.", least=1, most=10000)
+    multi_faces_mode: int = setting(
+        1, "Adding an image with several faces: 0 refuses it, 1 stores the largest face.", least=0, most=1
+    )
+
+    max_body_bytes: int = setting(64 * MIB, "Largest request body, in bytes.", least=1024)
+    max_image_bytes: int = setting(20 * MIB, "Largest encoded image, in bytes.", least=1024)
+    max_image_pixels: int = setting(64_000_000, "Largest image, in pixels.", least=1024)
+    body_memory: int = setting(512 * MIB, "Bytes that all request bodies together may hold; more is a 429.", least=1024)
+    decode_memory: int = setting(
+        1536 * MIB, "Bytes that all images being decoded together may hold; more wait.", least=MIB
+    )
+    decode_threads: int = setting(0, "Threads that decode images; 0 is one per core.", least=0, most=256)
+    images_at_work: int = setting(64, "Images being fetched, decoded or detected together; more wait.", least=1)
+    max_requests: int = setting(256, "Inference requests at work at the same time; more is a 429.", least=1)
+    request_timeout: float = setting(60.0, "Seconds that one request may take, from its body to its answer.", least=0.1)
+    shutdown_timeout: float = setting(5.0, "Seconds that requests at work get to finish at shutdown.", least=0, most=60)
+
+    fetch_timeout: float = setting(10.0, "Seconds that fetching one image may take.", least=0.1, most=600)
+    fetch_max_redirects: int = setting(3, "Redirects followed when an image is fetched.", least=0, most=20)
+    fetch_connections: int = setting(64, "Connections open to image hosts at the same time.", least=1)
+    fetch_allow_networks: tuple[Network, ...] = setting(
+        (), "Private networks (CIDR, comma separated) from which images may be fetched."
+    )
+
+    batch_queue: int = setting(1024, "Items that may wait for one model; more is a 429.", least=1)
+    batches_in_flight: int = setting(
+        0, "Batches at work per model; 0 is one more than its instances.", least=0, most=64
+    )
+    embedded_cores: int = setting(0, "Cores that the embedded Triton may use; 0 is all of the machine's.", least=0)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+        """Reads every ``LIKENESS_*`` variable.
+
+        Raises:
+            OperatorError: an unknown name or a value that does not fit, with a sentence that says which.
+        """
+        hints = typing.get_type_hints(cls)
+        fields = {PREFIX + f.name.upper(): f for f in dataclasses.fields(cls)}
+        unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in fields)
+        # LIKENESS_TEST_* belongs to the tests.
+        unknown = [name for name in unknown if not name.startswith(PREFIX + "TEST_")]
+        if unknown:
+            message = f"Unknown setting {unknown[0]}: run `likeness settings` for those that exist."
+            raise OperatorError(message)
+        values = {
+            field.name: _parse(name, environ[name], hints[field.name], field.metadata)
+            for name, field in fields.items()
+            if environ.get(name, "") != ""
+        }
+        settings = cls(**values)
+        if settings.log_level not in {"debug", "info", "warning", "error"}:
+            message = f"LIKENESS_LOG_LEVEL is {settings.log_level!r}: it must be debug, info, warning or error."
+            raise OperatorError(message)
+        return settings
+
+    @property
+    def embedded_triton(self) -> bool:
+        """Whether the service starts a Triton of its own."""
+        return not self.triton_url
+
+    @property
+    def embedded_milvus(self) -> bool:
+        """Whether the service starts a Milvus Lite of its own."""
+        return not self.milvus_uri
+
+
+@dataclass(frozen=True, slots=True)
+class SettingDoc:
+    """One row of the settings table."""
+
+    variable: str
+    default: str
+    doc: str
+
+
+def documentation() -> list[SettingDoc]:
+    """Every setting in the order of declaration, for ``likeness settings`` and the README."""
+    rows = []
+    for field in dataclasses.fields(Settings):
+        default = field.metadata["shown"] or _shown(field.default)
+        rows.append(SettingDoc(PREFIX + field.name.upper(), default, field.metadata["doc"]))
+    return rows
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Path):
+        return f"./{value}"
+    if value in ("", ()):
+        return "empty"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _parse(name: str, text: str, kind: Any, metadata: Mapping[str, Any]) -> Any:
+    if kind is str:
+        return text
+    if kind is Path:
+        return Path(text).expanduser()
+    if kind is int or kind is float:
+        return _number(name, text, kind, metadata)
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        message = f"{name} is {text!r}: it must be networks such as 10.0.0.0/8, separated by commas."
+        raise OperatorError(message) from error
+
+
+def _number(name: str, text: str, kind: type[int] | type[float], metadata: Mapping[str, Any]) -> int | float:
+    least, most = metadata["least"], metadata["most"]
+    bounds = f" of at least {least:g}" if least is not None else ""
+    bounds += f" and at most {most:g}" if most is not None else ""
+    noun = "a whole number" if kind is int else "a number"
+    message = f"{name} is {text!r}: it must be {noun}{bounds}."
+    try:
+        value = kind(text)
+    except ValueError as error:
+        raise OperatorError(message) from error
+    if not math.isfinite(value) or (least is not None and value < least) or (most is not None and value > most):
+        raise OperatorError(message)
+    return value

@@ -1,0 +1,212 @@
+"""The whole error tree: what can go wrong, its HTTP status and its machine code.
+
+Each message is a sentence that a client can act on. Nothing here may carry a traceback, a path or a
+backend's raw message: causes travel in ``__cause__`` and go to the log only.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class LikenessError(Exception):
+    """Base of every error that reaches a client.
+
+    Args:
+        message: a sentence that says what is wrong and what to do.
+        index: position of the list item to blame, where the request has a list.
+        extra: further fields of the error body (for example ``face_quality``).
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, *, index: int | None = None, extra: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.index = index
+        self.extra = extra or {}
+
+
+class InternalError(LikenessError):
+    """An unexpected failure of the service itself."""
+
+
+# --- 400: the request is wrong -----------------------------------------------------------------
+
+
+class InvalidRequest(LikenessError):
+    """A field is missing, of the wrong type or out of range."""
+
+    status = 400
+    code = "invalid_request"
+
+
+class InvalidJson(InvalidRequest):
+    """The body is not JSON."""
+
+    code = "invalid_json"
+
+
+class UnsupportedUri(InvalidRequest):
+    """An image URI that is neither http, https nor a base64 data URI."""
+
+    code = "unsupported_uri"
+
+
+class BlockedAddress(InvalidRequest):
+    """An image URL whose host lies in a network that the service must not call."""
+
+    code = "blocked_address"
+
+
+class InvalidGroupName(InvalidRequest):
+    """A group name that breaks the naming rule or is reserved."""
+
+    code = "invalid_group_name"
+
+
+class InvalidId(InvalidRequest):
+    """An image id that is too long or holds control characters."""
+
+    code = "invalid_id"
+
+
+class InvalidMarker(InvalidRequest):
+    """A paging marker that this service did not make."""
+
+    code = "invalid_marker"
+
+
+class NoFace(InvalidRequest):
+    """No face large enough was found in an image to be stored."""
+
+    code = "no_face"
+
+
+class MultipleFaces(InvalidRequest):
+    """More than one face where the settings allow one only."""
+
+    code = "multiple_faces"
+
+
+# --- 404, 405, 409 -----------------------------------------------------------------------------
+
+
+class RouteNotFound(LikenessError):
+    """No such path."""
+
+    status = 404
+    code = "not_found"
+
+
+class GroupNotFound(LikenessError):
+    """No group of that name."""
+
+    status = 404
+    code = "group_not_found"
+
+
+class ImageNotFound(LikenessError):
+    """No row of that id in the group."""
+
+    status = 404
+    code = "image_not_found"
+
+
+class MethodNotAllowed(LikenessError):
+    """The path exists, but not for this method."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class GroupExists(LikenessError):
+    """A group of that name is already there."""
+
+    status = 409
+    code = "group_exists"
+
+
+class IdExists(LikenessError):
+    """A row of that id is already in the group."""
+
+    status = 409
+    code = "id_exists"
+
+
+class ModelMismatch(LikenessError):
+    """The group was filled by another embedding model than the one served now."""
+
+    status = 409
+    code = "model_mismatch"
+
+
+# --- 413, 415, 429 -----------------------------------------------------------------------------
+
+
+class TooLarge(LikenessError):
+    """A body, a file or an image over its limit."""
+
+    status = 413
+    code = "too_large"
+
+
+class UndecodableImage(LikenessError):
+    """Bytes that are no image of a supported format, or a damaged one."""
+
+    status = 415
+    code = "undecodable_image"
+
+
+class Overloaded(LikenessError):
+    """A queue or a budget is full: try again after ``retry_after`` seconds."""
+
+    status = 429
+    code = "overloaded"
+    retry_after: ClassVar[int] = 1
+
+
+# --- 5xx: a part that the request needs --------------------------------------------------------
+
+
+class FetchFailed(LikenessError):
+    """The image's host answered badly or not at all."""
+
+    status = 502
+    code = "fetch_failed"
+
+
+class BackendUnavailable(LikenessError):
+    """Triton or Milvus does not answer."""
+
+    status = 503
+    code = "backend_unavailable"
+
+
+class Closing(LikenessError):
+    """The service is shutting down."""
+
+    status = 503
+    code = "shutting_down"
+
+
+class FetchTimeout(LikenessError):
+    """The image's host took too long."""
+
+    status = 504
+    code = "fetch_timeout"
+
+
+class DeadlineExceeded(LikenessError):
+    """The request took longer than its time limit."""
+
+    status = 504
+    code = "deadline_exceeded"
+
+
+# --- not HTTP: what an operator reads on the terminal --------------------------------------------
+
+
+class OperatorError(Exception):
+    """A start or a command that cannot go on: one sentence that says what to do."""

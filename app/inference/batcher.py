@@ -1,0 +1,176 @@
+"""A micro-batcher: items of concurrent requests share calls to one model."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import Closing, LikenessError, Overloaded
+
+Outputs = dict[str, NDArray[Any]]
+
+
+@dataclass(slots=True)
+class _Entry:
+    item: NDArray[Any]
+    answer: asyncio.Future[Outputs]
+
+
+class MicroBatcher:
+    """Collects single items into batches of equal shape.
+
+    There is no waiting window: an idle model gets its batch at once, and while as many batches as allowed are at
+    work, what arrives gathers into the next one. So batches grow with the load and cost nothing without it.
+
+    Args:
+        run: runs one batch, ``[n, …]`` in, outputs of first axis ``n`` out.
+        max_batch: most items in one batch.
+        max_waiting: most items that may wait; one more is refused at once.
+        in_flight: most batches at work at the same time.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[NDArray[Any]], Awaitable[Outputs]],
+        *,
+        max_batch: int,
+        max_waiting: int,
+        in_flight: int,
+    ) -> None:
+        self._run = run
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._in_flight = in_flight
+        # Insertion order of the keys is the order in which their oldest items came.
+        self._queues: dict[tuple[Any, ...], deque[_Entry]] = {}
+        self._waiting = 0
+        self._running: set[asyncio.Task[None]] = set()
+        self._pump_due = False
+        self._closing = False
+
+    @property
+    def waiting(self) -> int:
+        """Items that no batch has taken yet."""
+        return self._waiting
+
+    async def submit(self, item: NDArray[Any]) -> Outputs:
+        """Runs one item in some batch.
+
+        Args:
+            item: the array without a batch axis.
+
+        Returns:
+            the outputs of this item, without a batch axis.
+
+        Raises:
+            Overloaded: the queue is full.
+            Closing: the batcher is closed.
+            LikenessError: whatever the batch failed with.
+        """
+        if self._closing:
+            message = "The service is shutting down: try again in a moment."
+            raise Closing(message)
+        if self._waiting >= self._max_waiting:
+            message = "Too many images are waiting for the models: try again in a moment."
+            raise Overloaded(message)
+        loop = asyncio.get_running_loop()
+        entry = _Entry(item, loop.create_future())
+        key = (item.shape, item.dtype.str)
+        self._queues.setdefault(key, deque()).append(entry)
+        self._waiting += 1
+        if not self._pump_due:
+            # Not at once: items that are submitted in the same turn of the loop shall share a batch.
+            self._pump_due = True
+            loop.call_soon(self._pump)
+        try:
+            return await entry.answer
+        except asyncio.CancelledError:
+            self._drop(key, entry)
+            raise
+
+    async def close(self, timeout: float) -> None:
+        """Refuses what waits, lets batches at work finish for ``timeout`` seconds, then cancels them."""
+        self._closing = True
+        for queue in self._queues.values():
+            for entry in queue:
+                if not entry.answer.done():
+                    entry.answer.set_exception(Closing("The service is shutting down: try again in a moment."))
+        self._queues.clear()
+        self._waiting = 0
+        if self._running:
+            _, pending = await asyncio.wait(self._running, timeout=timeout)
+            for task in pending:
+                task.cancel()
+            await asyncio.gather(*pending, return_exceptions=True)
+
+    def _drop(self, key: tuple[Any, ...], entry: _Entry) -> None:
+        queue = self._queues.get(key)
+        if queue is None or entry not in queue:
+            return  # a batch has taken it, or the batcher was closed
+        queue.remove(entry)
+        self._waiting -= 1
+        if not queue:
+            del self._queues[key]
+
+    def _pump(self) -> None:
+        self._pump_due = False
+        while self._queues and len(self._running) < self._in_flight:
+            key = next(iter(self._queues))
+            queue = self._queues.pop(key)
+            batch = [queue.popleft() for _ in range(min(len(queue), self._max_batch))]
+            if queue:
+                self._queues[key] = queue  # at the end: other shapes get their turn first
+            self._waiting -= len(batch)
+            batch = [entry for entry in batch if not entry.answer.done()]
+            if not batch:
+                continue
+            task = asyncio.create_task(self._serve(batch))
+            self._running.add(task)
+            for entry in batch:
+                entry.answer.add_done_callback(partial(_cancel_if_unwanted, task, batch))
+            task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._pump()
+
+    async def _serve(self, batch: list[_Entry]) -> None:
+        try:
+            outputs = await self._run(_stacked([entry.item for entry in batch]))
+        except asyncio.CancelledError:
+            for entry in batch:
+                if not entry.answer.done():
+                    entry.answer.set_exception(Closing("The service is shutting down: try again in a moment."))
+            raise
+        except LikenessError as error:
+            for entry in batch:
+                if not entry.answer.done():
+                    # One exception each: a shared one would collect the tracebacks of all callers.
+                    entry.answer.set_exception(copy.copy(error))
+        except Exception as error:
+            for entry in batch:
+                if not entry.answer.done():
+                    entry.answer.set_exception(error)
+        else:
+            for row, entry in enumerate(batch):
+                if not entry.answer.done():
+                    entry.answer.set_result({name: array[row] for name, array in outputs.items()})
+
+
+def _stacked(items: list[NDArray[Any]]) -> NDArray[Any]:
+    # A batch of one needs no copy: a new axis is a view.
+    return items[0][np.newaxis] if len(items) == 1 else np.stack(items)
+
+
+def _cancel_if_unwanted(task: asyncio.Task[None], batch: list[_Entry], _: asyncio.Future[Outputs]) -> None:
+    """Stops a batch whose callers have all gone."""
+    if not task.done() and all(entry.answer.cancelled() for entry in batch):
+        task.cancel()

@@ -1,0 +1,114 @@
+"""One connection to Triton: arrays in, arrays out, foreign errors translated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+from tritonclient.grpc import InferInput, InferRequestedOutput
+from tritonclient.grpc.aio import InferenceServerClient
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from app.errors import BackendUnavailable, DeadlineExceeded, InternalError
+
+Arrays = Mapping[str, NDArray[Any]]
+
+_DOWN = {"StatusCode.UNAVAILABLE", "StatusCode.CANCELLED", "StatusCode.NOT_FOUND", "StatusCode.UNKNOWN"}
+# Without these a channel waits up to two minutes before it looks again for a server that was restarted.
+_CHANNEL = [
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+]
+
+
+class TritonClient:
+    """Speaks gRPC to one Triton server.
+
+    Args:
+        url: ``host:port`` of the gRPC endpoint.
+        timeout: seconds that one call may take.
+    """
+
+    def __init__(self, url: str, *, timeout: float) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._client: Any = None
+
+    async def __aenter__(self) -> Self:
+        self._client = InferenceServerClient(self._url, channel_args=_CHANNEL)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.close()
+
+    async def infer(self, model: str, inputs: Arrays, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Runs one batch.
+
+        Args:
+            model: name in the model repository.
+            inputs: arrays with the batch as their first axis.
+            outputs: names of the wanted output tensors.
+
+        Returns:
+            the outputs by name, batch first.
+
+        Raises:
+            BackendUnavailable: Triton or the model does not answer.
+            DeadlineExceeded: the call took longer than the timeout.
+            InternalError: the model refused the batch.
+        """
+        tensors = []
+        for name, array in inputs.items():
+            tensor = InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+            tensor.set_data_from_numpy(array)
+            tensors.append(tensor)
+        wanted = [InferRequestedOutput(name) for name in outputs]
+        try:
+            result = await self._client.infer(model, tensors, outputs=wanted, client_timeout=self._timeout)
+        except (InferenceServerException, grpc.RpcError) as error:
+            raise _translated(error, model) from error
+        arrays = {}
+        for name in outputs:
+            array = result.as_numpy(name)
+            if array is None:
+                message = f"The model {model} answered without its output {name}."
+                raise InternalError(message)
+            arrays[name] = np.asarray(array)
+        return arrays
+
+    async def config(self, model: str, *, timeout: float) -> dict[str, Any]:
+        """The model's configuration as Triton tells it, in the JSON form of its protobuf schema.
+
+        Raises:
+            BackendUnavailable: Triton or the model does not answer.
+        """
+        try:
+            answer = await self._client.get_model_config(model, as_json=True, client_timeout=timeout)
+        except (InferenceServerException, grpc.RpcError) as error:
+            raise _translated(error, model) from error
+        config: dict[str, Any] = answer["config"]
+        return config
+
+    async def ready(self, model: str, *, timeout: float) -> bool:
+        """Whether Triton answers and serves the model."""
+        try:
+            return bool(await self._client.is_model_ready(model, client_timeout=timeout))
+        except (InferenceServerException, grpc.RpcError):
+            return False
+
+
+def _translated(error: Exception, model: str) -> Exception:
+    status = str(error.status()) if isinstance(error, InferenceServerException) else str(getattr(error, "code", str)())
+    if status == "StatusCode.DEADLINE_EXCEEDED":
+        return DeadlineExceeded(f"The model {model} took too long: try again later.")
+    if status in _DOWN:
+        return BackendUnavailable(f"The model {model} is not available at the moment: try again later.")
+    return InternalError(f"The model {model} could not process this input.")

@@ -1,0 +1,217 @@
+"""The models that Triton serves: what each says of itself, and a batcher in front of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from numpy.typing import NDArray
+
+from app.catalogue.roles import CONTRACTS, Role
+from app.errors import BackendUnavailable
+from app.inference.batcher import MicroBatcher, Outputs
+from app.inference.client import TritonClient
+
+_CLOSE_TIMEOUT_S = 2.0
+_CONFIG_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What every model says of itself.
+
+    Attributes:
+        model_id: which network with which weights; embeddings of different ids are never compared.
+        max_batch: most items in one call.
+        instances: copies that work side by side.
+    """
+
+    model_id: str
+    max_batch: int
+    instances: int
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSpec(ModelSpec):
+    """A face detector.
+
+    Attributes:
+        input_long_side: pixels to which an image's long side is scaled.
+        input_multiple: both input sides are multiples of it.
+        score_threshold: confidence from which a candidate is a face.
+        nms_iou: overlap from which two candidates are one face.
+    """
+
+    input_long_side: int
+    input_multiple: int
+    score_threshold: float
+    nms_iou: float
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderSpec(ModelSpec):
+    """An embedding model.
+
+    Attributes:
+        input_size: side of the square input, in pixels.
+        dimension: length of the embedding.
+        metric: ``L2`` or ``COSINE``.
+        calibration: how the metric becomes a score: ``kind`` and its numbers.
+        alignment_template: where the five landmarks lie in the input, in pixels; empty for whole images.
+    """
+
+    input_size: int
+    dimension: int
+    metric: str
+    calibration: Mapping[str, Any]
+    alignment_template: tuple[tuple[float, float], ...]
+
+
+class _Parameters:
+    """The ``parameters`` of a model configuration, with sentences for what is missing."""
+
+    def __init__(self, model: str, config: Mapping[str, Any]) -> None:
+        self._model = model
+        self._values = {key: value.get("string_value", "") for key, value in config.get("parameters", {}).items()}
+
+    def text(self, name: str) -> str:
+        if name not in self._values:
+            message = f"The model {self._model} does not say its {name}: build the model repository again."
+            raise BackendUnavailable(message)
+        return str(self._values[name])
+
+    def json(self, name: str) -> Any:
+        return json.loads(self.text(name))
+
+
+def _common(config: Mapping[str, Any], parameters: _Parameters) -> dict[str, Any]:
+    groups = config.get("instance_group", [])
+    return {
+        "model_id": parameters.text("model_id"),
+        "max_batch": max(1, int(config.get("max_batch_size", 1))),
+        "instances": max(1, sum(int(group.get("count", 1)) for group in groups)),
+    }
+
+
+def detector_spec(model: str, config: Mapping[str, Any]) -> DetectorSpec:
+    """Reads a detector's configuration (the JSON form of Triton's ModelConfig)."""
+    parameters = _Parameters(model, config)
+    return DetectorSpec(
+        **_common(config, parameters),
+        input_long_side=int(parameters.text("input_long_side")),
+        input_multiple=int(parameters.text("input_multiple")),
+        score_threshold=float(parameters.text("score_threshold")),
+        nms_iou=float(parameters.text("nms_iou")),
+    )
+
+
+def embedder_spec(model: str, config: Mapping[str, Any]) -> EmbedderSpec:
+    """Reads an embedding model's configuration (the JSON form of Triton's ModelConfig)."""
+    parameters = _Parameters(model, config)
+    template = parameters.json("alignment_template") if "alignment_template" in config.get("parameters", {}) else []
+    return EmbedderSpec(
+        **_common(config, parameters),
+        input_size=int(parameters.text("input_size")),
+        dimension=int(config["output"][0]["dims"][-1]),
+        metric=parameters.text("metric"),
+        calibration=parameters.json("calibration"),
+        alignment_template=tuple((float(x), float(y)) for x, y in template),
+    )
+
+
+SpecT = TypeVar("SpecT", bound=ModelSpec)
+
+
+class ServedModel(Generic[SpecT]):
+    """One model on Triton.
+
+    Its specification is read on first use, and again after Triton was away: it may have come back with other models.
+
+    Args:
+        client: the connection.
+        role: what the model is for; its value is the model's name.
+        parse: makes the specification from the model's configuration.
+        max_waiting: most items that may wait for it.
+        in_flight: batches at work at the same time; 0 is one more than it has instances.
+    """
+
+    def __init__(
+        self,
+        client: TritonClient,
+        role: Role,
+        parse: Callable[[str, Mapping[str, Any]], SpecT],
+        *,
+        max_waiting: int,
+        in_flight: int,
+    ) -> None:
+        self._client = client
+        self._role = role
+        contract = CONTRACTS[role]
+        self._input = contract.inputs[0].name
+        self._outputs = [tensor.name for tensor in contract.outputs]
+        self._parse = parse
+        self._max_waiting = max_waiting
+        self._in_flight = in_flight
+        self._spec: SpecT | None = None
+        self._batcher: MicroBatcher | None = None
+        self._reading = asyncio.Lock()
+
+    @property
+    def name(self) -> str:
+        """Name in the model repository."""
+        return self._role.value
+
+    async def spec(self) -> SpecT:
+        """What the model says of itself.
+
+        Raises:
+            BackendUnavailable: Triton or the model does not answer.
+        """
+        spec, _ = await self._opened()
+        return spec
+
+    async def infer(self, item: NDArray[Any]) -> Outputs:
+        """Runs one item (no batch axis) and returns its outputs by name (no batch axis).
+
+        Raises:
+            Overloaded: too many items wait.
+            Closing: the service is shutting down.
+            BackendUnavailable: Triton or the model does not answer.
+        """
+        _, batcher = await self._opened()
+        return await batcher.submit(item)
+
+    async def ready(self, *, timeout: float) -> bool:
+        """Whether Triton serves the model at this moment."""
+        return await self._client.ready(self.name, timeout=timeout)
+
+    async def close(self) -> None:
+        """Refuses new items and ends those at work."""
+        if self._batcher is not None:
+            await self._batcher.close(_CLOSE_TIMEOUT_S)
+
+    async def _opened(self) -> tuple[SpecT, MicroBatcher]:
+        if self._spec is not None and self._batcher is not None:
+            return self._spec, self._batcher
+        async with self._reading:
+            if self._spec is None or self._batcher is None:
+                spec = self._parse(self.name, await self._client.config(self.name, timeout=_CONFIG_TIMEOUT_S))
+                if self._batcher is None:
+                    self._batcher = MicroBatcher(
+                        self._run,
+                        max_batch=spec.max_batch,
+                        max_waiting=self._max_waiting,
+                        in_flight=self._in_flight or spec.instances + 1,
+                    )
+                self._spec = spec
+            return self._spec, self._batcher
+
+    async def _run(self, batch: NDArray[Any]) -> Outputs:
+        try:
+            return await self._client.infer(self.name, {self._input: batch}, self._outputs)
+        except BackendUnavailable:
+            self._spec = None
+            raise

@@ -1,0 +1,142 @@
+"""The Sanic application: routes, errors, documentation, and the life of the services around it."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from contextlib import AsyncExitStack
+from typing import Any
+
+from sanic import Request, Sanic
+from sanic.response import BaseHTTPResponse
+
+from app import __version__
+from app.api.docs import add_documentation
+from app.api.error_handler import REQUEST_ID, OneShapeErrors, request_id
+from app.api.routes import Router
+from app.api.table import all_operations
+from app.config import Settings
+from app.errors import OperatorError
+from app.wiring import open_services
+
+_LOG = "likeness"
+_HEADER_TIMEOUT_S = 30
+_KEEP_ALIVE_S = 75
+# Sanic's own limit on an answer comes after ours, which answers with a sentence.
+_GRACE_S = 15
+
+
+def create_app(settings: Settings, *, name: str = "likeness") -> Sanic[Any, Any]:
+    """Makes the application; its services open when the server starts and close when it stops."""
+    app: Sanic[Any, Any] = Sanic(name, configure_logging=False, error_handler=OneShapeErrors(), strict_slashes=False)
+    app.config.update(
+        {
+            "ACCESS_LOG": False,
+            "MOTD": False,
+            "OAS": False,
+            "REQUEST_MAX_SIZE": settings.max_body_bytes,
+            "REQUEST_TIMEOUT": _HEADER_TIMEOUT_S,
+            "RESPONSE_TIMEOUT": int(settings.request_timeout) + _GRACE_S,
+            "KEEP_ALIVE_TIMEOUT": _KEEP_ALIVE_S,
+            "GRACEFUL_SHUTDOWN_TIMEOUT": settings.shutdown_timeout,
+        }
+    )
+    logging.getLogger("sanic.error").addFilter(_not_told_twice)
+    operations = all_operations()
+    Router(settings).add(app, operations)
+    add_documentation(app, operations)
+    _add_log_lines(app)
+    _add_life(app, settings)
+    return app
+
+
+def serve(settings: Settings) -> None:
+    """Serves until SIGINT or SIGTERM.
+
+    Raises:
+        OperatorError: the service cannot start; the sentence says what to do.
+    """
+    listener = _bind(settings)
+    app = create_app(settings)
+    # One process: the embedded engines belong to it. (Sanic's process manager also hangs on a SIGTERM that comes
+    # right after readiness.)
+    try:
+        app.run(sock=listener, single_process=True, motd=False, access_log=False)
+    finally:
+        listener.close()
+    if isinstance(failure := getattr(app.ctx, "failure", None), OperatorError):
+        raise failure
+
+
+def _not_told_twice(record: logging.LogRecord) -> bool:
+    """Keeps Sanic from logging a traceback of what ``serve`` tells the operator in one sentence."""
+    return not (record.exc_info and isinstance(record.exc_info[1], OperatorError))
+
+
+def _bind(settings: Settings) -> socket.socket:
+    """Takes the port before anything slow is started."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        message = (
+            f"Cannot listen on {settings.host} port {settings.port} ({(error.strerror or str(error)).lower()}): "
+            "stop what uses it, or choose another with LIKENESS_PORT and LIKENESS_HOST."
+        )
+        raise OperatorError(message) from error
+    return listener
+
+
+def _add_life(app: Sanic[Any, Any], settings: Settings) -> None:
+    stack = AsyncExitStack()
+    log = logging.getLogger(_LOG)
+
+    async def open_all(app: Sanic[Any, Any]) -> None:
+        started = time.monotonic()
+        try:
+            app.ctx.services = await stack.enter_async_context(open_services(settings))
+        except OperatorError as error:
+            # Sanic would print a traceback of it: the sentence is kept and raised again by ``serve``.
+            app.ctx.failure = error
+            raise
+        app.ctx.seconds_to_start = time.monotonic() - started
+
+    async def tell_ready(app: Sanic[Any, Any]) -> None:
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        url = f"http://{host}:{settings.port}"
+        log.info("Likeness %s is ready on %s after %.1f s", __version__, url, app.ctx.seconds_to_start)
+        log.info("API documentation: %s/docs", url)
+
+    async def close_all(_: Sanic[Any, Any]) -> None:
+        log.info("Stopping")
+        await stack.aclose()
+        log.info("Stopped")
+
+    app.before_server_start(open_all)
+    app.after_server_start(tell_ready)
+    app.after_server_stop(close_all)
+
+
+def _add_log_lines(app: Sanic[Any, Any]) -> None:
+    log = logging.getLogger("likeness.access")
+
+    async def note_start(request: Request) -> None:
+        request.ctx.started = time.perf_counter()
+
+    async def note_end(request: Request, response: BaseHTTPResponse) -> None:
+        started = getattr(request.ctx, "started", None)
+        milliseconds = (time.perf_counter() - started) * 1000 if started is not None else 0
+        response.headers.setdefault(REQUEST_ID, request_id(request))
+        level = logging.DEBUG if request.path.startswith(("/health", "/docs")) else logging.INFO
+        log.log(
+            level,
+            "%s %s %s %d %.0f ms",
+            request_id(request), request.method, request.path, response.status, milliseconds,
+        )  # fmt: skip
+
+    app.register_middleware(note_start, "request")
+    app.register_middleware(note_end, "response")

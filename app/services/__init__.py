@@ -1,0 +1,1 @@
+"""Use cases: what happens for a request, told in terms of the other packages."""

@@ -1,0 +1,43 @@
+"""Whether the parts that requests need answer at this moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from app.errors import BackendUnavailable
+from app.inference.models import ServedModel
+from app.store.groups import GroupStore
+
+OK = "ok"
+_TIMEOUT_S = 2.0
+
+
+class Health:
+    """Asks every part.
+
+    Args:
+        store: asked for Milvus.
+        models: each asked for itself, on Triton.
+    """
+
+    def __init__(self, store: GroupStore, models: Sequence[ServedModel[Any]]) -> None:
+        self._store = store
+        self._models = models
+
+    async def parts(self) -> dict[str, str]:
+        """Every part by name: ``ok``, or what is wrong with it."""
+        answers = await asyncio.gather(self._milvus(), *(self._model(model) for model in self._models))
+        return dict(answers)
+
+    async def _milvus(self) -> tuple[str, str]:
+        try:
+            await self._store.ping()
+        except BackendUnavailable:
+            return "milvus", "does not answer"
+        return "milvus", OK
+
+    async def _model(self, model: ServedModel[Any]) -> tuple[str, str]:
+        ready = await model.ready(timeout=_TIMEOUT_S)
+        return f"triton:{model.name}", OK if ready else "is not served"

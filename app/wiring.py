@@ -1,0 +1,166 @@
+"""Opens every part of the service in order, and closes them in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from app import __version__
+from app.catalogue.verify import verify
+from app.catalogue.roles import Role
+from app.config import Settings
+from app.embedded.milvus import EmbeddedMilvus
+from app.embedded.triton import EmbeddedTriton
+from app.errors import OperatorError
+from app.fetch import Fetcher, FetchLimits
+from app.inference.client import TritonClient
+from app.inference.models import DetectorSpec, EmbedderSpec, ServedModel, detector_spec, embedder_spec
+from app.services.budget import MemoryBudget
+from app.services.face_pipeline import FacePipeline
+from app.services.face_search import FaceRules, FaceSearch
+from app.services.groups import Groups
+from app.services.health import Health
+from app.services.image_pipeline import ImagePipeline
+from app.services.image_search import ImageSearch
+from app.services.image_source import ImageSource
+from app.store.groups import GroupStore
+from app.store.records import Family
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that the API calls."""
+
+    image_groups: Groups
+    face_groups: Groups
+    images: ImageSearch
+    faces: FaceSearch
+    health: Health
+
+
+@dataclass(frozen=True, slots=True)
+class _Engines:
+    """Where Triton and Milvus are, whether ours or the operator's."""
+
+    triton_url: str
+    milvus_uri: str
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """Starts what is embedded, connects to the rest, and yields the services.
+
+    What was opened is closed in reverse order, also when opening fails half-way.
+
+    Raises:
+        OperatorError: a part cannot be started; the sentence says what to do.
+    """
+    async with AsyncExitStack() as stack:
+        # Filled below: the embedded Milvus must be able to tell the store that it was restarted.
+        stores: list[GroupStore] = []
+
+        async def milvus_restarted() -> None:
+            for opened in stores:
+                opened.forget()
+
+        engines = await _start_engines(settings, stack, milvus_restarted)
+        triton = await stack.enter_async_context(TritonClient(engines.triton_url, timeout=settings.triton_timeout))
+        store = await stack.enter_async_context(
+            GroupStore(
+                uri=engines.milvus_uri,
+                token=settings.milvus_token,
+                database=settings.milvus_database,
+                prefix=settings.milvus_prefix,
+                embedded=settings.embedded_milvus,
+                timeout_s=settings.milvus_timeout,
+            )
+        )
+        stores.append(store)
+        source = await _open_source(settings, stack)
+        queue = {"max_waiting": settings.batch_queue, "in_flight": settings.batches_in_flight}
+        detector = ServedModel[DetectorSpec](triton, Role.FACE_DETECTOR, detector_spec, **queue)
+        face_embedder = ServedModel[EmbedderSpec](triton, Role.FACE_EMBEDDER, embedder_spec, **queue)
+        image_embedder = ServedModel[EmbedderSpec](triton, Role.IMAGE_EMBEDDER, embedder_spec, **queue)
+        for model in (detector, face_embedder, image_embedder):
+            stack.push_async_callback(model.close)
+        image_pipeline = ImagePipeline(source, image_embedder)
+        face_pipeline = FacePipeline(source, detector, face_embedder)
+        rules = FaceRules(min_size=settings.face_min_size, several_allowed=settings.multi_faces_mode == 1)
+        yield Services(
+            image_groups=Groups(store, Family.IMAGE, image_pipeline.spec),
+            face_groups=Groups(store, Family.FACE, face_pipeline.spec),
+            images=ImageSearch(store, image_pipeline),
+            faces=FaceSearch(store, face_pipeline, rules),
+            health=Health(store, (detector, face_embedder, image_embedder)),
+        )
+
+
+async def _start_engines(
+    settings: Settings, stack: AsyncExitStack, milvus_restarted: Callable[[], Awaitable[None]]
+) -> _Engines:
+    """Starts the embedded engines side by side; stops both when one fails."""
+    log = logging.getLogger("likeness")
+    starting = []
+    milvus: EmbeddedMilvus | None = None
+    triton: EmbeddedTriton | None = None
+    log_dir = settings.data_dir / "logs"
+    if settings.embedded_milvus:
+        milvus = EmbeddedMilvus(data_dir=settings.data_dir, log_dir=log_dir, on_restart=milvus_restarted)
+        starting.append("Milvus Lite")
+    if settings.embedded_triton:
+        findings = verify(settings.model_repository)
+        if findings:
+            raise OperatorError(findings[0].sentence)
+        triton = EmbeddedTriton(
+            python=settings.triton_python,
+            model_repository=settings.model_repository,
+            data_dir=settings.data_dir,
+            log_dir=log_dir,
+            cores=settings.embedded_cores,
+        )
+        starting.append("Triton")
+    if starting:
+        log.info("Starting %s (logs in %s)", " and ".join(starting), log_dir)
+    engines = [engine for engine in (milvus, triton) if engine is not None]
+    outcomes = await asyncio.gather(*(engine.__aenter__() for engine in engines), return_exceptions=True)
+    failures = []
+    for engine, outcome in zip(engines, outcomes, strict=True):
+        if isinstance(outcome, BaseException):
+            failures.append(outcome)
+        else:
+            stack.push_async_exit(engine)
+    if failures:
+        raise failures[0]
+    return _Engines(
+        triton_url=triton.url if triton is not None else settings.triton_url,
+        milvus_uri=milvus.uri if milvus is not None else settings.milvus_uri,
+    )
+
+
+async def _open_source(settings: Settings, stack: AsyncExitStack) -> ImageSource:
+    limits = FetchLimits(
+        max_bytes=settings.max_image_bytes,
+        timeout_s=settings.fetch_timeout,
+        connect_timeout_s=min(5.0, settings.fetch_timeout),
+        max_redirects=settings.fetch_max_redirects,
+        connections=settings.fetch_connections,
+        allow_networks=settings.fetch_allow_networks,
+        user_agent=f"Likeness/{__version__}",
+    )
+    fetcher = await stack.enter_async_context(Fetcher(limits))
+    threads = ThreadPoolExecutor(
+        settings.decode_threads or len(os.sched_getaffinity(0)), thread_name_prefix="likeness-pixels"
+    )
+    stack.callback(threads.shutdown, cancel_futures=True)
+    return ImageSource(
+        fetcher,
+        threads,
+        max_pixels=settings.max_image_pixels,
+        memory=MemoryBudget(settings.decode_memory),
+        at_work=settings.images_at_work,
+    )

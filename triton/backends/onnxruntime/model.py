@@ -1,0 +1,78 @@
+"""Triton's ``onnxruntime`` backend in Python, for servers that lack the official one.
+
+A Python-based backend: Triton runs this file for every model whose ``config.pbtxt`` says ``backend: "onnxruntime"``,
+so that the same model repository is served here and in NVIDIA's container by the C++ backend. It honours the
+parameters ``intra_op_thread_count``, ``inter_op_thread_count`` and ``execution_mode`` of that backend
+(https://github.com/triton-inference-server/onnxruntime_backend). NumPy below 2 only.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    """One instance of one model: a session of its own."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        """Opens the ONNX file of the model's version."""
+        config = json.loads(args["model_config"])
+        self._outputs = [output["name"] for output in config["output"]]
+        self._inputs = [tensor["name"] for tensor in config["input"]]
+        file = config.get("default_model_filename") or "model.onnx"
+        path = Path(args["model_repository"], args["model_version"], file)
+        self._session = ort.InferenceSession(str(path), _options(config["parameters"]), providers=_providers(args))
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """Runs the requests of one dynamic batch (equal shapes but for the first axis) in one session call."""
+        try:
+            return self._run(requests)
+        except Exception as error:  # the server must answer every request, whatever went wrong
+            failure = pb_utils.TritonError(f"{type(error).__name__}: {error}")
+            return [pb_utils.InferenceResponse(error=failure) for _ in requests]
+
+    def _run(self, requests: list[Any]) -> list[Any]:
+        inputs = {}
+        sizes: list[int] = []
+        for name in self._inputs:
+            # Views into shared memory: one request costs no copy.
+            arrays = [pb_utils.get_input_tensor_by_name(request, name).as_numpy() for request in requests]
+            sizes = [len(array) for array in arrays]
+            inputs[name] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        results = self._session.run(self._outputs, inputs)
+        responses = []
+        start = 0
+        for size in sizes:
+            part = slice(start, start + size)
+            tensors = [pb_utils.Tensor(name, array[part]) for name, array in zip(self._outputs, results, strict=True)]
+            responses.append(pb_utils.InferenceResponse(tensors))
+            start += size
+        return responses
+
+
+def _options(parameters: dict[str, dict[str, str]]) -> ort.SessionOptions:
+    def number(name: str) -> int:
+        return int(parameters.get(name, {}).get("string_value", "0"))
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = number("intra_op_thread_count")
+    options.inter_op_num_threads = number("inter_op_thread_count")
+    if number("execution_mode"):
+        options.execution_mode = ort.ExecutionMode.ORT_PARALLEL
+    # A thread that spins while it waits takes its core from the other models of a small machine.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options
+
+
+def _providers(args: dict[str, str]) -> list[Any]:
+    if args["model_instance_kind"] == "GPU" and "CUDAExecutionProvider" in ort.get_available_providers():
+        device = {"device_id": int(args["model_instance_device_id"])}
+        return [("CUDAExecutionProvider", device), "CPUExecutionProvider"]
+    return ["CPUExecutionProvider"]
