@@ -1,0 +1,97 @@
+"""Writes Triton's model configurations through its protobuf schema, so that a wrong field cannot be spelt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from app.catalogue.layout import CONFIG_FILE
+from app.catalogue.models import Model
+from app.catalogue.roles import Datatype, Role, Tensor
+
+DATA_TYPES: Final[Mapping[Datatype, int]] = {
+    Datatype.UINT8: model_config_pb2.TYPE_UINT8,
+    Datatype.FP32: model_config_pb2.TYPE_FP32,
+}
+
+# Read by Triton's onnxruntime backend (github.com/triton-inference-server/onnxruntime_backend,
+# "Model Config Options"). One thread an instance: instances, not threads, fill the cores, because
+# small convolutions share work badly.
+THREADS: Final[Mapping[str, str]] = {
+    "intra_op_thread_count": "1",
+    "inter_op_thread_count": "1",
+    "execution_mode": "0",
+}
+
+# Instances on a machine of c cores: c // share, at least 1 and at most the limit (each instance
+# holds its own working memory). Detection is most of a request's work, so it may fill the machine.
+INSTANCES: Final[Mapping[Role, tuple[int, int]]] = {
+    Role.FACE_DETECTOR: (1, 8),
+    Role.FACE_EMBEDDER: (2, 4),
+    Role.IMAGE_EMBEDDER: (2, 4),
+}
+
+
+def model_config(model: Model) -> model_config_pb2.ModelConfig:
+    """Makes the configuration that is kept beside the model in the repository."""
+    config = model_config_pb2.ModelConfig(
+        name=model.role.value,
+        backend="onnxruntime",
+        max_batch_size=model.max_batch,
+        input=[model_config_pb2.ModelInput(**_fields(tensor)) for tensor in model.inputs],
+        output=[model_config_pb2.ModelOutput(**_fields(tensor)) for tensor in model.outputs],
+        version_policy=model_config_pb2.ModelVersionPolicy(
+            latest=model_config_pb2.ModelVersionPolicy.Latest(num_versions=1)
+        ),
+        instance_group=[
+            model_config_pb2.ModelInstanceGroup(kind=model_config_pb2.ModelInstanceGroup.KIND_CPU, count=1)
+        ],
+        dynamic_batching=model_config_pb2.ModelDynamicBatching(),
+    )
+    for key, value in {**THREADS, **model.facts, **model.parameters}.items():
+        config.parameters[key].string_value = value
+    return config
+
+
+def _fields(tensor: Tensor) -> dict[str, str | int | tuple[int, ...]]:
+    return {"name": tensor.name, "data_type": DATA_TYPES[tensor.datatype], "dims": tensor.dims}
+
+
+def machine_config(config: model_config_pb2.ModelConfig, cores: int) -> model_config_pb2.ModelConfig:
+    """Makes a copy whose instances fill a machine without an accelerator.
+
+    Args:
+        config: a configuration of one of the roles.
+        cores: processor cores that the server may use.
+    """
+    share, limit = INSTANCES[Role(config.name)]
+    fitted = model_config_pb2.ModelConfig()
+    fitted.CopyFrom(config)
+    for group in fitted.instance_group:
+        group.count = max(1, min(cores // share, limit))
+    return fitted
+
+
+def to_text(config: model_config_pb2.ModelConfig) -> str:
+    """The text form that Triton reads from ``config.pbtxt``."""
+    return str(text_format.MessageToString(config))
+
+
+def read_config(path: Path) -> model_config_pb2.ModelConfig:
+    """Reads a ``config.pbtxt``.
+
+    Raises:
+        OSError: the file cannot be read.
+        text_format.ParseError: it is no model configuration.
+    """
+    return text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
+
+
+def write_config(folder: Path, model: Model) -> None:
+    """Writes ``<folder>/config.pbtxt``; the folder is the model's in the repository."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG_FILE).write_text(to_text(model_config(model)), encoding="utf-8")

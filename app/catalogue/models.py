@@ -1,0 +1,140 @@
+"""The default set: which network plays each role, what it is made from and what callers must know of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from app.catalogue.roles import CONTRACTS, EMBEDDING, FACE, IMAGE, Datatype, Role, Tensor
+from app.catalogue.sources import CENTERFACE, DLIB_RESNET, Source
+
+# The chip that dlib's ResNet was trained on: 150×150, a quarter of a face's side left around dlib's
+# mean shape of five points (dlib/image_transforms/interpolation.h, get_face_chip_details): 25 + 100·p.
+DLIB_TEMPLATE: Final = (
+    (47.5492, 46.599),
+    (100.4761, 46.599),
+    (74.0127, 76.5625),
+    (50.4149, 103.0233),
+    (97.6104, 103.0233),
+)
+
+# score = sigmoid(slope·(midpoint - L2) + offset): 0.45 lies at an L2 of 0.55, where 97 % of the pairs
+# of one person and none of 3,666 pairs of two persons are closer.
+DLIB_CALIBRATION: Final = {"kind": "sigmoid", "slope": 14, "midpoint": 0.55, "offset": -0.2007}
+
+# score = max(0, (cosine - floor) / (1 - floor))^exponent: 0.3 lies at a cosine of 0.867, which one in
+# 10,000 of 399,654 pairs of different photos and crops reaches. Alike portraits, all cropped to the
+# face, reach it more often: 5 in 1,000.
+GABOR_CALIBRATION: Final = {"kind": "power", "floor": 0.5, "exponent": 3.9}
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A network that plays a role.
+
+    Attributes:
+        role: the role; also the model's name in Triton.
+        model_id: names the embedding space. Whatever changes the numbers that come out changes it,
+            because rows stored under another id can no longer be compared.
+        revision: of the code that writes the graph; a higher one makes an older file be rebuilt.
+        source: the package file that holds the weights; None where the graph is made from formulas.
+        origin: the same in words, for people.
+        licence: SPDX identifier.
+        weights_sha256: checksum of the weights as published; of the filters where they are computed.
+        inputs: the graph's inputs, as this network narrows the role's contract.
+        outputs: the graph's outputs, likewise.
+        max_batch: the largest batch that Triton may form.
+        parameters: what the service must know to use this network, as strings.
+    """
+
+    role: Role
+    model_id: str
+    revision: int
+    source: Source | None
+    origin: str
+    licence: str
+    weights_sha256: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    max_batch: int
+    parameters: Mapping[str, str]
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What identifies the model, as kept in its configuration and in the ONNX file's metadata."""
+        return {
+            "model_id": self.model_id,
+            "source": self.origin,
+            "licence": self.licence,
+            "weights_sha256": self.weights_sha256,
+        }
+
+
+DETECTOR: Final = Model(
+    role=Role.FACE_DETECTOR,
+    model_id="centerface",
+    revision=1,
+    source=CENTERFACE,
+    origin=str(CENTERFACE),
+    licence=CENTERFACE.licence,
+    weights_sha256=CENTERFACE.member_sha256,
+    inputs=CONTRACTS[Role.FACE_DETECTOR].inputs,
+    outputs=CONTRACTS[Role.FACE_DETECTOR].outputs,
+    max_batch=8,
+    parameters=MappingProxyType(
+        {
+            "input_long_side": "640",
+            "input_multiple": "32",
+            "score_threshold": "0.5",
+            "nms_iou": "0.3",
+        }
+    ),
+)
+
+FACE_EMBEDDER: Final = Model(
+    role=Role.FACE_EMBEDDER,
+    model_id="dlib-resnet-v1",
+    revision=1,
+    source=DLIB_RESNET,
+    origin=str(DLIB_RESNET),
+    licence=DLIB_RESNET.licence,
+    weights_sha256=DLIB_RESNET.member_sha256,
+    inputs=(Tensor(FACE, Datatype.UINT8, (150, 150, 3)),),
+    outputs=(Tensor(EMBEDDING, Datatype.FP32, (128,)),),
+    max_batch=32,
+    parameters=MappingProxyType(
+        {
+            "input_size": "150",
+            "alignment_template": json.dumps(DLIB_TEMPLATE),
+            "box_center_shift": "0.077",
+            "box_scale": "1.089",
+            "metric": "L2",
+            "calibration": json.dumps(DLIB_CALIBRATION),
+        }
+    ),
+)
+
+IMAGE_EMBEDDER: Final = Model(
+    role=Role.IMAGE_EMBEDDER,
+    model_id="gabor-480",
+    revision=1,
+    source=None,
+    origin="computed: Gabor filters, lightness and colour layout",
+    licence="Apache-2.0",
+    weights_sha256="30f26f4b06111f193afd0bfdf228a8a2d6280f261ad5d3f160316000420accfd",
+    inputs=(Tensor(IMAGE, Datatype.UINT8, (128, 128, 3)),),
+    outputs=(Tensor(EMBEDDING, Datatype.FP32, (480,)),),
+    max_batch=32,
+    parameters=MappingProxyType(
+        {
+            "input_size": "128",
+            "metric": "COSINE",
+            "calibration": json.dumps(GABOR_CALIBRATION),
+        }
+    ),
+)
+
+DEFAULT_MODELS: Final[tuple[Model, ...]] = (DETECTOR, FACE_EMBEDDER, IMAGE_EMBEDDER)
