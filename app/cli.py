@@ -89,7 +89,7 @@ def _verify_models(_: argparse.Namespace, settings: Settings) -> int:
 
     findings = verify(settings.model_repository)
     for finding in findings:
-        _say(finding)
+        _say(finding.sentence)
     if not findings:
         _say("All models are as they should be.")
     return 1 if findings else 0

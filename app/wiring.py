@@ -11,8 +11,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from app import __version__
-from app.catalogue.verify import verify
 from app.catalogue.roles import Role
+from app.catalogue.verify import verify
 from app.config import Settings
 from app.embedded.milvus import EmbeddedMilvus
 from app.embedded.triton import EmbeddedTriton
@@ -113,9 +113,10 @@ async def _start_engines(
         milvus = EmbeddedMilvus(data_dir=settings.data_dir, log_dir=log_dir, on_restart=milvus_restarted)
         starting.append("Milvus Lite")
     if settings.embedded_triton:
-        findings = verify(settings.model_repository)
-        if findings:
-            raise OperatorError(findings[0].sentence)
+        for finding in verify(settings.model_repository):
+            if finding.fatal:
+                raise OperatorError(finding.sentence)
+            log.warning("%s", finding.sentence)
         triton = EmbeddedTriton(
             python=settings.triton_python,
             model_repository=settings.model_repository,

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from app.api import schemas
+from app.api.sentences import sentence
 from app.errors import InvalidGroupName, InvalidId, InvalidJson, InvalidMarker, InvalidRequest
 
 _GROUP_NAME = re.compile(r"[a-z][a-z0-9_-]{2,31}")
@@ -24,18 +25,8 @@ _MAX_PAGE = 1000
 _DEFAULT_SEARCH_LIMIT = 100
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _DEFAULT_TAG = "default"
-
-_MISSING = re.compile(r"Object missing required field `(?P<field>\w+)`(?: - at `\$(?P<path>[^`]*)`)?")
-_WRONG_TYPE = re.compile(r"Expected `(?P<wanted>[^`]+)`, got `(?P<found>\w+)`(?: - at `\$(?P<path>[^`]*)`)?")
-_BOUND = re.compile(
-    r"Expected `(?P<kind>[^`]+)` (?P<bound>[<>]=?|of length [<>]=?) ?(?P<value>[\d.]+)(?: - at `\$(?P<path>[^`]*)`)?"
-)
-_OTHER = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<path>[^`]*)`)?$")
 _INDEX = re.compile(r"\[(\d+)\]")
-_NOUNS = {
-    "str": "a string", "int": "a whole number", "float": "a number", "bool": "true or false",
-    "object": "an object", "array": "an array", "null": "null",
-}  # fmt: skip
+
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
@@ -53,9 +44,8 @@ def parse_body(body: bytes, kind: type[StructT]) -> StructT:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        sentence = _sentence(str(error))
         index = _INDEX.search(str(error))
-        raise InvalidRequest(sentence, index=int(index[1]) if index else None) from error
+        raise InvalidRequest(sentence(str(error)), index=int(index[1]) if index else None) from error
     except RecursionError as error:
         message = "The body is nested too deeply: flatten it."
         raise InvalidJson(message) from error
@@ -240,9 +230,9 @@ def read_marker(query: Mapping[str, str]) -> str | None:
     text = query.get("marker", "")
     if not text:
         return None
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", text):
+        raise _invalid_marker()
     try:
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", text):
-            raise binascii.Error
         data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
         key = data[4:].decode()
     except (binascii.Error, UnicodeDecodeError) as error:
@@ -254,34 +244,6 @@ def read_marker(query: Mapping[str, str]) -> str | None:
 
 def _invalid_marker() -> InvalidMarker:
     return InvalidMarker("marker was not made by this service: start again without one.")
-
-
-def _sentence(problem: str) -> str:
-    """Says in plain words what msgspec found wrong."""
-    if found := _MISSING.match(problem):
-        return f"{_field(found['path'], found['field'])} is missing."
-    if found := _WRONG_TYPE.match(problem):
-        wanted = [_NOUNS.get(kind, kind) for kind in found["wanted"].split(" | ") if kind != "null"]
-        return f"{_field(found['path'])} must be {' or '.join(wanted)}, and it is {_NOUNS.get(found['found'], 'else')}."
-    if found := _BOUND.match(problem):
-        bound, field = found["bound"], _field(found["path"])
-        at = "at least" if ">" in bound else "at most"
-        if "length" not in bound:
-            return f"{field} must be {at} {found['value']}."
-        if found["value"] == "0":
-            return f"{field} must be an object, and it is an array."
-        noun = "characters" if found["kind"] == "str" else "entries"
-        return f"{field} must have {at} {found['value']} {noun}."
-    found = _OTHER.match(problem)
-    assert found is not None, "matches every text"
-    return f"{_field(found['path'])}: {found['what'][:1].lower()}{found['what'][1:]}."
-
-
-def _field(path: str | None, name: str | None = None) -> str:
-    dotted = (path or "").lstrip(".")
-    if name is not None:
-        dotted = f"{dotted}.{name}" if dotted else name
-    return dotted or "The body"
 
 
 def query_of(arguments: Mapping[str, Any]) -> dict[str, str]:

@@ -29,10 +29,12 @@ class Finding:
     Attributes:
         role: whose model.
         sentence: what is wrong and what to do.
+        fatal: whether the model cannot be served like this; otherwise the operator may have meant it.
     """
 
     role: Role
     sentence: str
+    fatal: bool
 
 
 class State(StrEnum):
@@ -58,7 +60,12 @@ class Row:
 
 def verify(repository: Path, models: Sequence[Model] = DEFAULT_MODELS) -> list[Finding]:
     """Everything in which the repository differs from the catalogue; empty where nothing does."""
-    return [Finding(model.role, sentence) for model in models for sentence in _faults(repository, model)]
+    findings: list[Finding] = []
+    for model in models:
+        folder = repository / model.role
+        findings += [Finding(model.role, fault, fatal=False) for fault in _config_faults(folder / CONFIG_FILE, model)]
+        findings += [Finding(model.role, fault, fatal=True) for fault in _file_faults(folder, model)]
+    return findings
 
 
 def listing(repository: Path, models: Sequence[Model] = DEFAULT_MODELS) -> list[Row]:
@@ -83,9 +90,7 @@ def _state(folder: Path, model: Model) -> State:
     return State.OUTDATED if manifest is not None and manifest.model_sha256 == checksum else State.CHANGED
 
 
-def _faults(repository: Path, model: Model) -> Iterator[str]:
-    folder = repository / model.role
-    yield from _config_faults(folder / CONFIG_FILE, model)
+def _file_faults(folder: Path, model: Model) -> Iterator[str]:
     state = _state(folder, model)
     if state is State.MISSING:
         yield f"{model.role} has no model file: run `likeness models build`."

@@ -105,4 +105,10 @@ def test_fitting_to_a_machine_leaves_the_given_configuration_as_it_was() -> None
     fitted = machine_config(config, 4)
     assert config == model_config(DETECTOR)
     fitted.instance_group[0].count = 1
+    fitted.max_batch_size = config.max_batch_size
     assert fitted == config
+
+
+def test_detection_is_spread_over_instances_rather_than_batched_on_a_machine_without_an_accelerator() -> None:
+    config = model_config(DETECTOR)
+    assert (config.max_batch_size, machine_config(config, 8).max_batch_size) == (8, 2)

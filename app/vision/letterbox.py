@@ -1,0 +1,62 @@
+"""Fits an image into a detector's input: scaled, then padded at the bottom and the right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Letterbox:
+    """A detector's input and the way back.
+
+    Attributes:
+        pixels: UINT8 RGB [H, W, 3], both sides a multiple of the detector's.
+        scale_x: input pixels per image pixel, horizontally.
+        scale_y: the same, vertically (rounding the sides makes them differ slightly).
+    """
+
+    pixels: NDArray[np.uint8]
+    scale_x: float
+    scale_y: float
+
+
+def letterbox(image: NDArray[np.uint8], *, long_side: int, multiple: int) -> Letterbox:
+    """Scales an image so that its long side is ``long_side`` and pads both sides to a ``multiple`` with black.
+
+    Small images are enlarged: faces in them come to the sizes that a detector knows.
+
+    Args:
+        image: UINT8 RGB [H, W, 3].
+        long_side: wanted long side, in pixels.
+        multiple: what both sides of the result are a multiple of.
+    """
+    height, width = image.shape[:2]
+    scale = long_side / max(height, width)
+    new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
+    # Bilinear with Pillow's support scaling is an area filter when it shrinks: no aliasing.
+    # reducing_gap first drops whole blocks of pixels, which is several times faster for big photos.
+    resized = Image.fromarray(image).resize((new_width, new_height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    padded = np.zeros((_up(new_height, multiple), _up(new_width, multiple), 3), np.uint8)
+    padded[:new_height, :new_width] = np.asarray(resized)
+    return Letterbox(padded, new_width / width, new_height / height)
+
+
+def squash(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Scales an image to a square, whatever its proportions, by area interpolation.
+
+    Args:
+        image: UINT8 RGB [H, W, 3].
+        size: side of the square, in pixels.
+
+    Returns:
+        UINT8 RGB [size, size, 3].
+    """
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BOX))
+
+
+def _up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
