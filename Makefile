@@ -1,0 +1,53 @@
+# What one does with this project, from a machine that has only make and Python 3.11 or 3.12. `make help` lists it.
+
+# Names of one's own: make PYTHON=python3.12 run
+PYTHON ?= $(shell for p in python3 python3.11 python3.12; do "$$p" -c '' >/dev/null 2>&1 && echo "$$p" && break; done)
+# -E -s: no PYTHONPATH, no packages of the user's.
+SET_UP = $(or $(PYTHON),$(error Python 3.11 or 3.12 is needed, and there is no python3 on PATH)) -E -s -m app.environments
+
+TESTS = $(wildcard tests/unit tests/service tests/contract tests/e2e)
+
+# --universal: one file for Python 3.11 and 3.12 and all platforms. No index or path gets into the files.
+UV_VERSION = 0.13.9
+UV = build/uv-$(UV_VERSION)
+COMPILE = $(UV)/bin/uv pip compile --quiet --no-config --universal --fork-strategy fewest --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --custom-compile-command "make requirements" $(if $(UPGRADE),--upgrade)
+
+MAKEFLAGS += --no-print-directory
+.NOTPARALLEL:
+.PHONY: help run models test check requirements clean
+
+help: ## list what there is
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 20
+
+# exec: the service is make's own child and gets the signals that stop it.
+run: ## install what is missing, build the models, run the service with its own Triton and database
+	@$(SET_UP) service $(if $(LIKENESS_TRITON_URL),,triton)
+	@.venv/bin/likeness models build
+	@exec .venv/bin/likeness serve
+
+models: ## build the model repository
+	@$(SET_UP) service
+	@.venv/bin/likeness models build
+
+test: ## run all tests (ARGS="-k name" goes to pytest)
+	@$(SET_UP) dev triton
+	@.venv/bin/likeness models build
+	@.venv/bin/python -m pytest $(TESTS) $(ARGS)
+
+check: ## lint, format, types and layers
+	@$(SET_UP) dev
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+requirements: ## pin the requirement files anew from pyproject.toml (UPGRADE=1 for newer versions)
+	@test -x $(UV)/bin/uv || { $(PYTHON) -m venv $(UV) && $(UV)/bin/pip install --quiet uv==$(UV_VERSION); }
+	$(COMPILE) pyproject.toml --output-file requirements/service.txt
+	$(COMPILE) pyproject.toml --extra dev --constraint requirements/service.txt --output-file requirements/dev.txt
+	$(COMPILE) triton/requirements.in --no-deps --output-file triton/requirements.txt
+
+clean: ## delete the environments and caches; data and models stay
+	rm -rf .venv .venv-triton build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find app tests loadtest triton -name __pycache__ -type d -prune -exec rm -rf {} +
