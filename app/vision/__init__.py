@@ -1,0 +1,1 @@
+"""Pure NumPy and Pillow: pixels in, pixels and geometry out; no I/O, no async."""

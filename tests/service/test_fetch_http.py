@@ -1,0 +1,479 @@
+"""Fetching over HTTP, against real servers on 127.0.0.1."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from app.errors import BlockedAddress, FetchFailed, FetchTimeout, LikenessError, TooLarge, UnsupportedUri
+from app.fetch import Fetcher, FetchLimits
+
+# Made for these tests; signs itself for the name photos.test.
+KEY = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgJA1vAQt5m2rBBp4f
+SNYACiBgwQvfg81VJ6kOJ+bfgzmhRANCAASMIbIkKUhFaQ79o3oYQDvtCZDCuA6T
+uV60C/tafF6AnOHnkQ0VH47YsHKW4dWHm7b5Gm6SrD3L5B39NlZLrACy
+-----END PRIVATE KEY-----
+"""
+CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBnDCCAUGgAwIBAgIUd/dc/2nL5SVCrSXVQ+Ti8xMi8lkwCgYIKoZIzj0EAwIw
+FjEUMBIGA1UEAwwLcGhvdG9zLnRlc3QwIBcNMjYxMTIyMjM1MjI4WhgPMjEyNjEw
+MjkyMzUyMjhaMBYxFDASBgNVBAMMC3Bob3Rvcy50ZXN0MFkwEwYHKoZIzj0CAQYI
+KoZIzj0DAQcDQgAEjCGyJClIRWkO/aN6GEA77QmQwrgOk7letAv7WnxegJzh55EN
+FR+O2LByluHVh5u2+Rpukqw9y+Qd/TZWS6wAsqNrMGkwHQYDVR0OBBYEFOTc0aps
+bCzH1NyfKLKYc99S6bJSMB8GA1UdIwQYMBaAFOTc0apsbCzH1NyfKLKYc99S6bJS
+MA8GA1UdEwEB/wQFMAMBAf8wFgYDVR0RBA8wDYILcGhvdG9zLnRlc3QwCgYIKoZI
+zj0EAwIDSQAwRgIhAIz2llJ9nZoiMJXQJGkyWpHy+Fm7NLH4Pqoj/m7Zn8LGAiEA
+rZlhpxSkTi9TF4eAxwkA8LIuJCtPLN/Bv6m8/iWwbhg=
+-----END CERTIFICATE-----
+"""
+
+LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
+LIMITS = FetchLimits(
+    max_bytes=100_000,
+    timeout_s=10,
+    connect_timeout_s=5,
+    max_redirects=3,
+    connections=8,
+    user_agent="likeness-test",
+    allow_networks=LOOPBACK,
+)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class NamedResolver(AbstractResolver):
+    """Knows some names; counts how often it is asked."""
+
+    def __init__(self, **names: list[str]) -> None:
+        self.names = names
+        self.asked: list[str] = []
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        self.asked.append(host)
+        addresses = self.names.get(host.partition(".")[0])
+        if addresses is None:
+            raise OSError("no such name")
+        # Like a name server that changes its mind: the second answer is another one.
+        address = addresses.pop(0) if len(addresses) > 1 else addresses[0]
+        return [ResolveResult(hostname=host, host=address, port=port, family=socket.AF_INET, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        return
+
+
+@asynccontextmanager
+async def serving(handler: Handler, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """A server whose every path the handler answers; gives its port."""
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
+    await site.start()
+    try:
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def talking(talk: Talk) -> AsyncIterator[int]:
+    """A server that reads one request's head and then says whatever the test wants; gives its port."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            await talk(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+def saying(text: bytes) -> Talk:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(text)
+        await writer.drain()
+
+    return talk
+
+
+async def error_of(uri: str, limits: FetchLimits = LIMITS, resolver: AbstractResolver | None = None) -> LikenessError:
+    # Without a resolver of its own a test asks none: no question may leave the machine.
+    async with Fetcher(limits, resolver=resolver or NamedResolver(localhost=["127.0.0.1"])) as fetcher:
+        with pytest.raises(LikenessError) as caught:
+            await fetcher.fetch(uri)
+    return caught.value
+
+
+@pytest.fixture(autouse=True)
+def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails a test whose connection or question would leave the machine, even where the code under test is wrong."""
+    connect, getaddrinfo = socket.socket.connect, socket.getaddrinfo
+
+    def guarded_connect(self: socket.socket, address: tuple[str, int]) -> None:
+        assert ipaddress.ip_address(address[0]).is_loopback, f"a connection to {address[0]}"
+        connect(self, address)
+
+    def guarded_getaddrinfo(host: str, *rest: object, **options: object) -> object:
+        assert host == "localhost" or ipaddress.ip_address(host).is_loopback, f"a question for {host}"
+        return getaddrinfo(host, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
+
+
+async def test_the_guard_of_these_tests_stops_a_call_that_would_leave_the_machine() -> None:
+    limits = replace(LIMITS, allow_networks=(ipaddress.ip_network("192.0.2.0/24"),))
+    async with Fetcher(limits, resolver=NamedResolver(outside=["192.0.2.1"])) as fetcher:
+        for uri in ("http://192.0.2.1/", "http://outside.test/"):
+            with pytest.raises(AssertionError, match=r"a connection to 192\.0\.2\.1"):
+                await fetcher.fetch(uri)
+
+
+@pytest.fixture
+def tls(tmp_path: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The server's side, and the side of a client that trusts it."""
+    both = tmp_path / "server.pem"
+    both.write_text(KEY + CERTIFICATE)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(both)
+    return server, ssl.create_default_context(cadata=CERTIFICATE)
+
+
+async def test_an_image_comes_back_byte_for_byte_with_a_modest_request() -> None:
+    body = bytes(range(256)) * 300
+    seen: list[web.Request] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append(request)
+        return web.Response(body=body, headers={"Set-Cookie": "a=b"})
+
+    async with serving(handler) as port, Fetcher(LIMITS) as fetcher:
+        for _ in range(2):
+            assert await fetcher.fetch(f"HTTP://127.0.0.1:{port}/a%20b.jpg?x=1#part") == body
+    for request in seen:
+        assert request.headers["User-Agent"] == "likeness-test"
+        assert request.headers["Accept-Encoding"] == "identity"
+        assert not {"Cookie", "Referer", "Authorization"} & set(request.headers)
+        assert request.raw_path == "/a%20b.jpg?x=1"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "", "photo.jpg", "/etc/passwd", "file:///etc/passwd", "ftp://127.0.0.1/a.jpg", "javascript:alert(1)",
+        "//127.0.0.1/a", "http:", "http://", "http:///a.jpg", "http://[::1", "http://127.0.0.1:99999/",
+        "gopher://127.0.0.1", " http://127.0.0.1/", "\thttp://127.0.0.1/", "ht\ntp://127.0.0.1/",
+        "unix:/var/run/docker.sock", "blob:http://127.0.0.1/1",
+    ],
+)  # fmt: skip
+async def test_anything_but_http_and_data_is_unsupported(uri: str) -> None:
+    assert isinstance(await error_of(uri), UnsupportedUri)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1", "127.0.0.1.", "localhost", "127.1", "0x7f.1", "0x7f000001", "2130706433", "0177.0.0.1", "0.0.0.0",
+        "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[64:ff9b::7f00:1]", "[fe80::1]", "169.254.169.254",
+        "10.0.0.1", "100.100.100.200", "example.com@127.0.0.1", "example.com:80@127.0.0.1", "１２７.０.０.１",
+        "127。0。0。1",
+    ],
+)  # fmt: skip
+async def test_private_hosts_are_blocked_in_every_spelling(host: str) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        calls.append(request)
+        return web.Response(body=b"secret")
+
+    calls: list[web.Request] = []
+    async with serving(handler) as port:
+        error = await error_of(f"http://{host}:{port}/", replace(LIMITS, allow_networks=()))
+    assert isinstance(error, BlockedAddress)
+    assert not calls
+
+
+async def test_a_name_that_changes_its_address_is_called_where_it_was_checked() -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(body=b"picture")
+
+    resolver = NamedResolver(rebind=["127.0.0.1", "127.0.0.9"])
+    limits = replace(LIMITS, allow_networks=(ipaddress.ip_network("127.0.0.1/32"),))
+    async with serving(handler) as port:
+        async with Fetcher(limits, resolver=resolver) as fetcher:
+            assert await fetcher.fetch(f"http://rebind.test:{port}/") == b"picture"
+        assert resolver.asked == ["rebind.test"]
+        error = await error_of(f"http://rebind.test:{port}/", limits, resolver)
+    assert isinstance(error, BlockedAddress)
+    assert "127" not in error.message
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_followed_and_told_nothing(status: int) -> None:
+    seen: list[web.Request] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append(request)
+        if request.path == "/start":
+            return web.Response(status=status, headers={"Location": "end?x=1", "Set-Cookie": "a=b"}, body=b"moved")
+        return web.Response(body=b"picture")
+
+    async with serving(handler) as port, Fetcher(LIMITS) as fetcher:
+        assert await fetcher.fetch(f"http://127.0.0.1:{port}/start") == b"picture"
+    assert [request.path_qs for request in seen] == ["/start", "/end?x=1"]
+    assert not {"Cookie", "Referer"} & set(seen[1].headers)
+
+
+async def test_credentials_are_not_carried_to_another_host() -> None:
+    seen: list[web.Request] = []
+
+    async def end(request: web.Request) -> web.Response:
+        seen.append(request)
+        return web.Response(body=b"picture")
+
+    async with serving(end) as end_port:
+
+        async def start(request: web.Request) -> web.Response:
+            seen.append(request)
+            return web.Response(status=302, headers={"Location": f"http://127.0.0.2:{end_port}/"})
+
+        resolver = NamedResolver(other=["127.0.0.1"])
+
+        async def redirect(request: web.Request) -> web.Response:
+            seen.append(request)
+            return web.Response(status=302, headers={"Location": f"http://other.test:{end_port}/"})
+
+        async with serving(redirect) as port, Fetcher(LIMITS, resolver=resolver) as fetcher:
+            assert await fetcher.fetch(f"http://user:secret@127.0.0.1:{port}/") == b"picture"
+    assert "Authorization" in seen[0].headers
+    assert "Authorization" not in seen[1].headers
+
+
+@pytest.mark.parametrize(
+    ("location", "kind"),
+    [
+        ("http://10.0.0.1/", BlockedAddress),
+        ("http://[::1]/", BlockedAddress),
+        ("//0x7f.0.0.2/", BlockedAddress),
+        ("http://inside.test/", BlockedAddress),
+        ("file:///etc/passwd", FetchFailed),
+        ("ftp://example.com/", FetchFailed),
+        ("data:image/png;base64,QUJD", FetchFailed),
+        ("http://[", FetchFailed),
+        ("http://", FetchFailed),
+        ("", FetchFailed),
+    ],
+)
+async def test_a_redirect_is_checked_like_the_first_address(location: str, kind: type[LikenessError]) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(status=302, headers={"Location": location})
+
+    limits = replace(LIMITS, allow_networks=(ipaddress.ip_network("127.0.0.1/32"),))
+    async with serving(handler) as port:
+        error = await error_of(f"http://127.0.0.1:{port}/", limits, NamedResolver(inside=["192.168.0.1"]))
+    assert type(error) is kind
+    assert "127.0.0.1" in error.message
+    assert not any(secret in error.message for secret in ("10.0.0.1", "192.168", "inside", "passwd"))
+
+
+async def test_redirects_end_at_the_limit() -> None:
+    async def handler(request: web.Request) -> web.Response:
+        left = int(request.path[1:])
+        return web.Response(status=302, headers={"Location": f"/{left - 1}"}) if left else web.Response(body=b"picture")
+
+    async with serving(handler) as port:
+        async with Fetcher(LIMITS) as fetcher:
+            assert await fetcher.fetch(f"http://127.0.0.1:{port}/3") == b"picture"
+        error = await error_of(f"http://127.0.0.1:{port}/4")
+    assert isinstance(error, FetchFailed)
+    assert "3 times" in error.message
+
+
+async def test_https_works_where_the_certificate_is_trusted_and_never_falls_back(
+    tls: tuple[ssl.SSLContext, ssl.SSLContext],
+) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        if request.path == "/down":
+            return web.Response(status=302, headers={"Location": f"http://photos.test:{request.url.port}/"})
+        return web.Response(body=b"picture")
+
+    resolver = NamedResolver(photos=["127.0.0.1"], wrong=["127.0.0.1"])
+    async with serving(handler, tls=tls[0]) as port:
+        async with Fetcher(LIMITS, resolver=resolver, tls=tls[1]) as fetcher:
+            assert await fetcher.fetch(f"https://photos.test:{port}/") == b"picture"
+            with pytest.raises(FetchFailed, match="from https to http"):
+                await fetcher.fetch(f"https://photos.test:{port}/down")
+            with pytest.raises(FetchFailed, match="certificate"):
+                await fetcher.fetch(f"https://wrong.test:{port}/")
+        error = await error_of(f"https://photos.test:{port}/", resolver=resolver)
+    assert isinstance(error, FetchFailed)
+    assert "certificate" in error.message
+
+
+async def test_a_server_without_tls_is_a_failed_fetch() -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(body=b"picture")
+
+    async with serving(handler) as port:
+        assert isinstance(await error_of(f"https://127.0.0.1:{port}/"), FetchFailed)
+
+
+@pytest.mark.parametrize("status", [201, 204, 206, 304, 400, 403, 404, 500, 503])
+async def test_any_status_but_200_is_a_failed_fetch_that_tells_the_status(status: int) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    async with serving(handler) as port:
+        error = await error_of(f"http://user:secret@127.0.0.1:{port}/path?token=abc")
+    assert isinstance(error, FetchFailed)
+    assert str(status) in error.message
+    assert "127.0.0.1" in error.message
+    assert not any(secret in error.message for secret in ("user", "secret", "token", "path"))
+
+
+async def test_a_declared_length_over_the_limit_is_refused_unread() -> None:
+    async with talking(saying(b"HTTP/1.1 200 OK\r\nContent-Length: 100001\r\n\r\n")) as port:
+        assert isinstance(await error_of(f"http://127.0.0.1:{port}/"), TooLarge)
+
+
+@pytest.mark.parametrize("head", [b"", b"Transfer-Encoding: chunked\r\n"])
+async def test_an_endless_body_is_refused_once_it_passes_the_limit(head: bytes) -> None:
+    closed = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n")
+        try:
+            while True:
+                writer.write(b"1000\r\n" + bytes(4096) + b"\r\n" if head else bytes(4096))
+                await writer.drain()
+        except ConnectionError:
+            closed.set()
+
+    async with talking(talk) as port:
+        assert isinstance(await error_of(f"http://127.0.0.1:{port}/"), TooLarge)
+        await asyncio.wait_for(closed.wait(), 5)
+
+
+async def test_a_body_of_just_the_limit_is_accepted() -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(body=bytes(100_000))
+
+    async with serving(handler) as port, Fetcher(LIMITS) as fetcher:
+        assert len(await fetcher.fetch(f"http://127.0.0.1:{port}/")) == 100_000
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nhalf",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nabcd",
+        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"",
+    ],
+    ids=["length", "chunk", "chunk-size", "encoding", "negative", "header", "ssh", "nothing"],
+)
+async def test_a_broken_answer_is_a_failed_fetch(answer: bytes) -> None:
+    async with talking(saying(answer)) as port:
+        error = await error_of(f"http://127.0.0.1:{port}/")
+    assert isinstance(error, FetchFailed)
+    assert "127.0.0.1" in error.message
+
+
+async def test_a_host_that_is_not_there_is_a_failed_fetch() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        assert isinstance(await error_of(f"http://127.0.0.1:{port}/"), FetchFailed)
+    error = await error_of("http://nowhere.test/", resolver=NamedResolver())
+    assert isinstance(error, FetchFailed)
+    assert "nowhere.test" in error.message
+    long_label = await error_of(f"http://{'a' * 70}.test/")
+    assert isinstance(long_label, (FetchFailed, UnsupportedUri))
+
+
+@pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"])
+async def test_a_host_that_stalls_is_a_timeout(start: bytes) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(start)
+        await reader.read()
+
+    async with talking(talk) as port:
+        error = await error_of(f"http://127.0.0.1:{port}/", replace(LIMITS, timeout_s=0.2))
+    assert isinstance(error, FetchTimeout)
+    assert "127.0.0.1" in error.message
+
+
+async def test_cancelling_a_fetch_closes_its_connection() -> None:
+    started, closed = asyncio.Event(), asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+        started.set()
+        await reader.read()
+        closed.set()
+
+    async with talking(talk) as port, Fetcher(LIMITS) as fetcher:
+        fetch = asyncio.create_task(fetcher.fetch(f"http://127.0.0.1:{port}/"))
+        await asyncio.wait_for(started.wait(), 5)
+        fetch.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await fetch
+        await asyncio.wait_for(closed.wait(), 5)
+
+
+async def test_no_more_connections_are_open_than_allowed() -> None:
+    open_now, most = 0, 0
+
+    async def handler(request: web.Request) -> web.Response:
+        nonlocal open_now, most
+        open_now += 1
+        most = max(most, open_now)
+        await asyncio.sleep(0.02)
+        open_now -= 1
+        return web.Response(body=b"picture")
+
+    async with serving(handler) as port, Fetcher(replace(LIMITS, connections=4)) as fetcher:
+        bodies = await asyncio.gather(*(fetcher.fetch(f"http://127.0.0.1:{port}/") for _ in range(12)))
+    assert bodies == [b"picture"] * 12
+    assert most == 2
+
+
+async def test_a_proxy_in_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(body=b"picture")
+
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    async with serving(handler) as port, Fetcher(LIMITS) as fetcher:
+        assert await fetcher.fetch(f"http://127.0.0.1:{port}/") == b"picture"
+
+
+async def test_a_fetcher_that_was_not_opened_says_so() -> None:
+    with pytest.raises(RuntimeError, match="async with"):
+        await Fetcher(LIMITS).fetch("http://127.0.0.1/")
