@@ -11,7 +11,7 @@ TESTS = $(wildcard tests/unit tests/service tests/contract tests/e2e)
 UV_VERSION = 0.13.9
 UV = build/uv-$(UV_VERSION)
 COMPILE = $(UV)/bin/uv pip compile --quiet --no-config --universal --fork-strategy fewest --python-version 3.11 \
-	--generate-hashes --no-emit-index-url --custom-compile-command "make requirements" $(if $(UPGRADE),--upgrade)
+	--override requirements/overrides.txt --generate-hashes --no-emit-index-url --custom-compile-command "make requirements" $(if $(UPGRADE),--upgrade)
 
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:

@@ -28,20 +28,18 @@ class Environment(NamedTuple):
         folder: the virtual environment, relative to the project.
         requirements: the pinned file, relative to the project.
         with_project: whether the project itself is installed too, editable.
-        complete: whether the file holds everything its packages ask for; if not, pip must not look for the rest.
     """
 
     name: str
     folder: str
     requirements: str
     with_project: bool
-    complete: bool
 
 
 ENVIRONMENTS = {
-    "service": Environment("service", ".venv", "requirements/service.txt", with_project=True, complete=True),
-    "dev": Environment("dev", ".venv", "requirements/dev.txt", with_project=True, complete=True),
-    "triton": Environment("triton", ".venv-triton", "triton/requirements.txt", with_project=False, complete=False),
+    "service": Environment("service", ".venv", "requirements/service.txt", with_project=True),
+    "dev": Environment("dev", ".venv", "requirements/dev.txt", with_project=True),
+    "triton": Environment("triton", ".venv-triton", "triton/requirements.txt", with_project=False),
 }
 
 # The right one holds all that the left one does, with the same pins, in the same folder.
@@ -142,7 +140,8 @@ class EnvironmentMaker:
         if before is None or before.name != environment.name:
             self._tell(f"Installing {environment.requirements} into {environment.folder}")
             hashed = ["--require-hashes", "--only-binary=:all:", "--requirement", environment.requirements]
-            self._pip(environment, [*hashed, *([] if environment.complete else ["--no-deps"])])
+            # The files hold everything that is needed; what some packages ask for beyond that is left out on purpose.
+            self._pip(environment, [*hashed, "--no-deps"])
         if environment.with_project:
             self._tell(f"Installing the project into {environment.folder}, editable")
             self._pip(environment, ["--no-deps", "--no-build-isolation", "--editable", "."])
