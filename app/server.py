@@ -25,6 +25,7 @@ _HEADER_TIMEOUT_S = 30
 _KEEP_ALIVE_S = 75
 # Sanic's own limit on an answer comes after ours, which answers with a sentence.
 _GRACE_S = 15
+_DRAINED_BODIES = 4
 
 
 def create_app(settings: Settings, *, name: str = "likeness") -> Sanic[Any, Any]:
@@ -35,7 +36,9 @@ def create_app(settings: Settings, *, name: str = "likeness") -> Sanic[Any, Any]
             "ACCESS_LOG": False,
             "MOTD": False,
             "OAS": False,
-            "REQUEST_MAX_SIZE": settings.max_body_bytes,
+            # Bodies are measured where they are read. This is how much of a refused one is still taken and dropped,
+            # so that its sender gets to read the answer instead of a reset connection.
+            "REQUEST_MAX_SIZE": _DRAINED_BODIES * settings.max_body_bytes,
             "REQUEST_TIMEOUT": _HEADER_TIMEOUT_S,
             "RESPONSE_TIMEOUT": int(settings.request_timeout) + _GRACE_S,
             "KEEP_ALIVE_TIMEOUT": _KEEP_ALIVE_S,

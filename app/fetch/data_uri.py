@@ -33,7 +33,7 @@ def decode_data_uri(uri: str, *, max_bytes: int) -> bytes:
     """
     head, comma, payload = uri.partition(",")
     if not comma or not head.rstrip().lower().endswith(";base64"):
-        raise UnsupportedUri("The data URI is not base64: it must look like data:image/jpeg;base64,…")
+        raise UnsupportedUri("The data URI is not base64: send data:image/jpeg;base64, and then the bytes.")
     if "%" in payload:
         payload = urllib.parse.unquote(payload, errors="replace")
     payload = payload.translate(_WHITESPACE).rstrip("=")

@@ -52,7 +52,7 @@ class ImageSource:
         """
         async with self._slots:
             data = await self._fetcher.fetch(uri)
-            header = await self.in_thread(partial(read_header, data))
+            header = await self.in_thread(partial(read_header, data, max_pixels=self._max_pixels))
             async with self._memory.hold(header.decoded_bytes):
                 image = await self.in_thread(
                     partial(decode, data, max_pixels=self._max_pixels, needed_side=needed_side)

@@ -72,14 +72,22 @@ class ImageHeader:
     decoded_bytes: int
 
 
-def read_header(data: bytes) -> ImageHeader:
+def read_header(data: bytes, *, max_pixels: int | None = None) -> ImageHeader:
     """Reads format and size without decoding a pixel.
 
+    Args:
+        data: the whole file.
+        max_pixels: most pixels (width × height) of the stored image; None: any number.
+
     Raises:
+        TooLarge: more than ``max_pixels``.
         UndecodableImage: no image of an accepted format, or its header is damaged.
     """
     kind = image_file.recognise(data)
     with _damage_translated(kind):
+        if kind is ImageFormat.PNG and max_pixels is not None:
+            # Before the file is opened: what only claims a size is told that it claims too much.
+            _check_size(image_file.png_canvas(data), max_pixels)
         if kind is ImageFormat.HEIC:
             width, height = HeicPicture(data).size
         elif kind is ImageFormat.WEBP:
@@ -87,6 +95,8 @@ def read_header(data: bytes) -> ImageHeader:
         else:
             image = image_file.open_image(kind, data)
             width, height = _as_seen(image.size, _orientation(kind, image, data))
+        if max_pixels is not None:
+            _check_size((width, height), max_pixels)
     return ImageHeader(kind, width, height, width * height * _BYTES_PER_PIXEL[kind] + 2 * len(data))
 
 

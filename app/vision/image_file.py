@@ -126,6 +126,17 @@ def webp_canvas(data: bytes) -> tuple[int, int]:
     raise ValueError("The WebP file starts with an unknown chunk.")
 
 
+def png_canvas(data: bytes) -> tuple[int, int]:
+    """Reads width and height of a PNG file from its first chunk (PNG, third edition, section 11.2.1).
+
+    Raises:
+        ValueError: the first chunk is not the one that every PNG file starts with.
+    """
+    if data[12:16] != b"IHDR" or len(data) < 24:
+        raise ValueError("The PNG file starts with an unknown chunk.")
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+
+
 def webp_exif(data: bytes) -> bytes | None:
     """Finds the EXIF chunk of a WebP file; None where there is none."""
     at = 12

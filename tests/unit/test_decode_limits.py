@@ -200,3 +200,11 @@ def test_pictures_decode_side_by_side_in_threads(files: dict[str, bytes]) -> Non
         together = list(pool.map(lambda data: decode(data, max_pixels=100_000), jobs))
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_png_that_only_claims_a_size_is_told_that_it_claims_too_much() -> None:
+    header = b"\x89PNG\r\n\x1a\n" + (13).to_bytes(4, "big") + b"IHDR" + (50_000).to_bytes(4, "big") * 2
+    with pytest.raises(TooLarge, match="50000×50000 pixels"):
+        read_header(header + b"\x08\x02\x00\x00\x00" + bytes(4), max_pixels=64_000_000)
+    with pytest.raises(UndecodableImage):
+        read_header(header[:20], max_pixels=64_000_000)

@@ -1,0 +1,17 @@
+"""One real service, with its embedded Triton and Milvus, for all service and end-to-end tests of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.running_service import RunningService
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """The whole stack on free ports. Images may be fetched from loopback, where the tests serve them."""
+    folder = tmp_path_factory.mktemp("likeness")
+    with RunningService(folder / "data", fetch_allow_networks="127.0.0.0/8") as running:
+        yield running
