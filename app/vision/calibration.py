@@ -58,13 +58,13 @@ class PowerOfCosine:
     def score(self, measure: float) -> float:
         """The score of a cosine similarity."""
         above = max(0.0, (measure - self.floor) / (1 - self.floor))
-        return round(min(1.0, above) ** self.exponent, _DECIMALS)
+        return round(math.pow(min(1.0, above), self.exponent), _DECIMALS)
 
     def bound(self, threshold: float) -> float:
         """The smallest similarity whose score reaches the threshold; minus one for 0."""
         if threshold <= 0:
             return -1.0
-        return self.floor + (1 - self.floor) * threshold ** (1 / self.exponent) - _SLACK
+        return self.floor + (1 - self.floor) * math.pow(threshold, 1 / self.exponent) - _SLACK
 
 
 def calibration(parameters: Mapping[str, Any]) -> Calibration:

@@ -42,8 +42,10 @@ def test_a_group_is_made_listed_described_and_removed_and_its_name_used_again(
 
 
 def test_groups_are_listed_sorted_and_families_do_not_see_each_other(service: RunningService) -> None:
-    with fresh_group(service, "image", "zeta"), fresh_group(service, "image", "alpha_2"), fresh_group(
-        service, "face", "alpha-2"
+    with (
+        fresh_group(service, "image", "zeta"),
+        fresh_group(service, "image", "alpha_2"),
+        fresh_group(service, "face", "alpha-2"),
     ):
         names = service.call("GET", "/v1/image/groups").body["groups"]
         assert names == sorted(names)
@@ -83,7 +85,8 @@ def test_the_name_multi_is_reserved_for_faces(service: RunningService) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"config": {}}, {"config": []}, {"config": {"capacity": 0}}, {"config": {"capacity": "5"}}, [], "x", None]
+    "body",
+    [{}, {"config": {}}, {"config": []}, {"config": {"capacity": 0}}, {"config": {"capacity": "5"}}, [], "x", None],
 )
 def test_a_group_without_a_good_capacity_is_refused_and_not_made(service: RunningService, body: object) -> None:
     reply = service.call("POST", "/v1/image/groups/refused", body, raw=b"" if body is None else None)

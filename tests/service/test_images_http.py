@@ -36,7 +36,9 @@ def test_an_image_is_found_again_with_its_tag_and_description_and_other_images_a
     with fresh_group(service, "image", "finding") as group:
         for seed in range(5):
             desc = {"b": seed, "a": [1, 2.5, None, "é"]}
-            assert add(service, group, id=f"d{seed}", uri=drawing_uri(seed), tag="t", desc=desc).body == {"id": f"d{seed}"}
+            assert add(service, group, id=f"d{seed}", uri=drawing_uri(seed), tag="t", desc=desc).body == {
+                "id": f"d{seed}"
+            }
         smaller = data_uri(encoded(drawing(3).resize((200, 150)), quality=60))
         [hit] = search(service, group, smaller)
         assert (hit["id"], hit["tag"]) == ("d3", "t")
@@ -96,7 +98,8 @@ def test_an_update_replaces_the_image_its_tag_and_its_description(service: Runni
 
 
 @pytest.mark.parametrize(
-    "row_id", ['q"uo\'te', "back\\slash\\n", "new\nline\r\ttab", "漢字🙂", "../../etc/passwd", "%00%22", "a" * 4096, "  "]
+    "row_id",
+    ["q\"uo'te", "back\\slash\\n", "new\nline\r\ttab", "漢字🙂", "../../etc/passwd", "%00%22", "a" * 4096, "  "],
 )
 def test_ids_of_any_characters_come_back_as_they_were(service: RunningService, row_id: str) -> None:
     with fresh_group(service, "image", "odd-ids") as group:

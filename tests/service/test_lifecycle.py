@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.pictures import drawing_uri
-from tests.running_service import ROOT, RunningService, fresh_group, free_port, wait_gone
+from tests.running_service import ROOT, RunningService, free_port, fresh_group, wait_gone
 
 # What the task of an operator's patience is: everything stopped this soon after the signal.
 STOP_TIMEOUT_S = 10

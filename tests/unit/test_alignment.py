@@ -15,7 +15,8 @@ TEMPLATE = ((47.55, 46.60), (100.48, 46.60), (74.01, 76.56), (50.41, 103.02), (9
 
 def moved(points: NDArray[np.float64], angle: float, scale: float, shift: tuple[float, float]) -> NDArray[np.float64]:
     cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
-    return points @ np.array([[cos, -sin], [sin, cos]]).T + shift
+    turned: NDArray[np.float64] = points @ np.array([[cos, -sin], [sin, cos]]).T + shift
+    return turned
 
 
 @given(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from app.api import schemas, validation
 from app.errors import InvalidGroupName, InvalidId, InvalidJson, InvalidMarker, InvalidRequest, LikenessError
 
 
-def problem(body: bytes, kind: type[schemas.Struct]) -> LikenessError:
+def problem(body: bytes, kind: type[Struct]) -> LikenessError:
     with pytest.raises(InvalidRequest) as caught:
         validation.parse_body(body, kind)
     return caught.value
@@ -42,7 +42,7 @@ def problem(body: bytes, kind: type[schemas.Struct]) -> LikenessError:
     ],
 )  # fmt: skip
 def test_a_body_that_does_not_fit_is_refused_with_a_sentence_that_names_the_field(
-    body: bytes, kind: type[schemas.Struct], sentence: str
+    body: bytes, kind: type[Struct], sentence: str
 ) -> None:
     assert problem(body, kind).message == sentence
 
