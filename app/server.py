@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import signal
 import socket
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from sanic import Request, Sanic
@@ -66,14 +69,18 @@ def serve(settings: Settings) -> None:
     # right after readiness.)
     try:
         app.run(sock=listener, single_process=True, motd=False, access_log=False)
+    except _StartInterrupted:
+        logging.getLogger(_LOG).info("Stopped")
     finally:
         listener.close()
-    if isinstance(failure := getattr(app.ctx, "failure", None), OperatorError):
-        raise failure
+
+
+class _StartInterrupted(OperatorError):
+    """A signal came while the service was starting."""
 
 
 def _not_told_twice(record: logging.LogRecord) -> bool:
-    """Keeps Sanic from logging a traceback of what ``serve`` tells the operator in one sentence."""
+    """Keeps Sanic from logging a traceback of what the command line tells the operator in one sentence."""
     return not (record.exc_info and isinstance(record.exc_info[1], OperatorError))
 
 
@@ -100,12 +107,8 @@ def _add_life(app: Sanic[Any, Any], settings: Settings) -> None:
 
     async def open_all(app: Sanic[Any, Any]) -> None:
         started = time.monotonic()
-        try:
+        async with _signals_interrupt():
             app.ctx.services = await stack.enter_async_context(open_services(settings))
-        except OperatorError as error:
-            # Sanic would print a traceback of it: the sentence is kept and raised again by ``serve``.
-            app.ctx.failure = error
-            raise
         app.ctx.seconds_to_start = time.monotonic() - started
 
     async def tell_ready(app: Sanic[Any, Any]) -> None:
@@ -122,6 +125,36 @@ def _add_life(app: Sanic[Any, Any], settings: Settings) -> None:
     app.before_server_start(open_all)
     app.after_server_start(tell_ready)
     app.after_server_stop(close_all)
+
+
+@asynccontextmanager
+async def _signals_interrupt() -> AsyncIterator[None]:
+    """Lets SIGINT and SIGTERM cancel the block: Sanic listens to them only once it serves.
+
+    Raises:
+        _StartInterrupted: one came.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None, "runs inside a task"
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    came: list[bool] = []
+
+    def interrupt() -> None:
+        came.append(True)
+        task.cancel()
+
+    for number in numbers:
+        loop.add_signal_handler(number, interrupt)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not came:
+            raise
+        message = "The start was interrupted."
+        raise _StartInterrupted(message) from None
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
 
 
 def _add_log_lines(app: Sanic[Any, Any]) -> None:

@@ -127,16 +127,13 @@ async def _start_engines(
         starting.append("Triton")
     if starting:
         log.info("Starting %s (logs in %s)", " and ".join(starting), log_dir)
-    engines = [engine for engine in (milvus, triton) if engine is not None]
-    outcomes = await asyncio.gather(*(engine.__aenter__() for engine in engines), return_exceptions=True)
-    failures = []
-    for engine, outcome in zip(engines, outcomes, strict=True):
-        if isinstance(outcome, BaseException):
-            failures.append(outcome)
-        else:
-            stack.push_async_exit(engine)
-    if failures:
-        raise failures[0]
+    try:
+        async with asyncio.TaskGroup() as group:
+            for engine in (milvus, triton):
+                if engine is not None:
+                    group.create_task(stack.enter_async_context(engine))
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
     return _Engines(
         triton_url=triton.url if triton is not None else settings.triton_url,
         milvus_uri=milvus.uri if milvus is not None else settings.milvus_uri,

@@ -1,28 +1,47 @@
-"""Replaces itself by a program that dies when its parent does: ``launch.py PARENT_PID LIBRARIES PROGRAM ARGUMENTS…``.
+"""Guards one program: ``launch.py PARENT_PID LIBRARIES PROGRAM ARGUMENTS…``.
 
-Run as a script in a fresh interpreter. (The alternative, ``preexec_fn``, runs Python between fork and exec of a
-process that has threads, which may deadlock and which Python 3.12 warns about.)
+Run as a script in a fresh interpreter, as the leader of a process group of its own. It starts the program, hands
+signals on to it and ends with its status. When the parent dies, in whatever way, it kills the whole group: a server's
+own children, which know nothing of us, must not stay behind. (A parent-death signal for the program alone is not
+enough: Triton's model processes outlive a server that is killed while it loads them.)
 """
 
+import contextlib
 import ctypes
 import os
 import signal
+import subprocess
 import sys
+from types import FrameType
 
 PR_SET_PDEATHSIG = 1
+PARENT_DIED = signal.SIGUSR1
 
 
-def main() -> None:
-    """Asks for SIGKILL at the parent's death, then becomes the program."""
+def main() -> int:
+    """Runs the program to its end and returns its exit status, as a shell counts it."""
     parent, libraries, program, *arguments = sys.argv[1:]
-    # A parent-death signal survives execve: prctl(2).
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    def kill_group(_number: int, _frame: FrameType | None) -> None:
+        os.killpg(0, signal.SIGKILL)
+
+    signal.signal(PARENT_DIED, kill_group)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, PARENT_DIED)
     if os.getppid() != int(parent):  # it died before the signal was asked for
-        sys.exit(1)
-    # Set here and not by the parent: this very interpreter would load the program's libraries too.
+        return 1
+    # The libraries are the program's: this very interpreter could not run with them.
     environment = {**os.environ, "LD_LIBRARY_PATH": libraries}
-    os.execve(program, [program, *arguments], environment)  # noqa: S606
+    process = subprocess.Popen([program, *arguments], env=environment)  # noqa: S603
+
+    def hand_on(number: int, _frame: FrameType | None) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, hand_on)
+    status = process.wait()
+    return 128 - status if status < 0 else status
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

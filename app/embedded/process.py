@@ -46,8 +46,8 @@ class Program:
 class SupervisedProcess:
     """Keeps one program running.
 
-    The child gets its own process group, so that Ctrl-C in a terminal reaches only us and we decide the order of
-    stopping; and a parent-death signal, so that it does not outlive a kill -9 of the service.
+    The program gets its own process group, so that Ctrl-C in a terminal reaches only us and we decide the order of
+    stopping; and a guard, so that neither it nor its children outlive a kill -9 of the service.
 
     Args:
         program: makes the program anew for each start (ports may change).
@@ -75,7 +75,7 @@ class SupervisedProcess:
 
     @property
     def pid(self) -> int | None:
-        """Process id while it runs."""
+        """Process id of the program's guard, which leads its process group, while it runs."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     async def start(self) -> None:

@@ -48,6 +48,20 @@ def _owner_is_gone(region: Path, parts: set[int]) -> bool:
     return region.exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_while_the_engines_start_leaves_nothing_running(tmp_path: Path, number: signal.Signals) -> None:
+    service = RunningService(tmp_path / "data")
+    service.start(wait=False)
+    while "Starting Milvus Lite and Triton" not in (service.log if service._log.exists() else ""):
+        time.sleep(0.001)
+    time.sleep(0.4)  # into the loading of the models
+    parts = service.descendants()
+    os.kill(service.pid, number)
+    assert service.wait(STOP_TIMEOUT_S) == (-9 if number is signal.SIGKILL else 0)
+    assert wait_gone(parts, 2) == set()
+    assert "Traceback" not in service.log
+
+
 def test_a_signal_right_after_readiness_is_obeyed(tmp_path: Path) -> None:
     service = RunningService(tmp_path / "data")
     service.start(wait=False)

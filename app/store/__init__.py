@@ -1,0 +1,1 @@
+"""Groups, rows, tags and paging on Milvus."""

@@ -1,0 +1,160 @@
+"""The way to Milvus and to the groups in it: opened on first use, by one caller for all that wait."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from app.errors import BackendUnavailable, LikenessError
+from app.store.engine import UNAVAILABLE, Engine
+from app.store.group import Group
+from app.store.names import holds_rows, registry_name
+from app.store.records import Family
+from app.store.registry import Registration, Registry
+
+_PING_TIMEOUT_S = 2.0
+
+_log = logging.getLogger("likeness.store")
+
+
+class Connection:
+    """Holds the engine and the groups that the registry names.
+
+    The registry is read once, and again after a change to it failed half-way.
+    """
+
+    def __init__(self, *, uri: str, token: str, database: str, prefix: str, embedded: bool, timeout_s: float) -> None:
+        self._uri = uri
+        self._token = token
+        self._database = database
+        self._prefix = prefix
+        self._embedded = embedded
+        self._timeout_s = timeout_s
+        self._engine: Engine | None = None
+        self._groups: dict[tuple[Family, str], Group] = {}
+        self._known = False
+        self._cleaned = False
+        self._opening: asyncio.Task[Engine] | None = None
+        self._reserved: set[tuple[Family, str]] = set()
+        self._registry_lock = asyncio.Lock()  # a reading must not fall between a change and its mark in memory
+
+    async def engine(self) -> Engine:
+        """The engine, with the registry read.
+
+        Raises:
+            BackendUnavailable: Milvus does not answer.
+        """
+        if self._engine is not None and self._known:
+            return self._engine
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open())
+            self._opening.add_done_callback(self._opened)
+        return await asyncio.shield(self._opening)
+
+    async def groups(self) -> dict[tuple[Family, str], Group]:
+        """All groups by family and name."""
+        await self.engine()
+        return self._groups
+
+    async def ping(self) -> None:
+        """Raises BackendUnavailable unless Milvus answers within two seconds."""
+        try:
+            async with asyncio.timeout(_PING_TIMEOUT_S):
+                engine = await self.engine()
+                await engine.has(registry_name(self._prefix), timeout_s=_PING_TIMEOUT_S)
+        except TimeoutError as error:
+            raise BackendUnavailable(UNAVAILABLE) from error
+
+    def forget(self) -> None:
+        """Makes every collection be loaded, and every group counted, before its next use."""
+        if self._engine is not None:
+            self._engine.forget_loaded()
+        for group in self._groups.values():
+            group.forget_counts()
+
+    async def close(self) -> None:
+        """Ends an opening under way and closes the engine."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
+        if self._engine is not None:
+            await self._engine.close()
+
+    def reserve(self, family: Family, name: str) -> bool:
+        """Takes a name for a group about to be made; False if another caller has it. ``free`` gives it back."""
+        if (family, name) in self._reserved:
+            return False
+        self._reserved.add((family, name))
+        return True
+
+    def free(self, family: Family, name: str) -> None:
+        """Gives a reserved name back."""
+        self._reserved.discard((family, name))
+
+    async def register(self, registration: Registration) -> None:
+        """Makes a group exist."""
+        engine = await self.engine()
+        async with self._registry_change():
+            await Registry(engine, registry_name(self._prefix)).write(registration)
+            self._groups[registration.family, registration.name] = Group(engine, registration)
+
+    async def unregister(self, group: Group) -> None:
+        """Ends a group's existence; its collection stays."""
+        engine = await self.engine()
+        async with self._registry_change():
+            await Registry(engine, registry_name(self._prefix)).erase(group.registration)
+            group.removed = True
+            self._groups.pop((group.registration.family, group.registration.name), None)
+
+    @asynccontextmanager
+    async def _registry_change(self) -> AsyncIterator[None]:
+        async with self._registry_lock:
+            try:
+                yield
+            except BaseException:
+                self._known = False  # it may have happened all the same
+                raise
+
+    async def _open(self) -> Engine:
+        if self._engine is None:
+            self._engine = await Engine.connect(
+                uri=self._uri, token=self._token, database=self._database, timeout_s=self._timeout_s
+            )
+        async with self._registry_lock:
+            await self._read(self._engine)
+        return self._engine
+
+    async def _read(self, engine: Engine) -> None:
+        registry = Registry(engine, registry_name(self._prefix))
+        await registry.prepare()
+        found = {(each.family, each.name): each for each in await registry.read()}
+        for key, group in list(self._groups.items()):
+            if found.get(key) != group.registration:
+                group.removed = True
+                del self._groups[key]
+        for key, registration in found.items():
+            if key not in self._groups:
+                self._groups[key] = Group(engine, registration)
+        if not self._cleaned:
+            await self._clean(engine)
+            self._cleaned = True
+        self._known = True
+
+    async def _clean(self, engine: Engine) -> None:
+        serving = {group.registration.collection for group in self._groups.values()}
+        orphans = [
+            each for each in await engine.collections() if holds_rows(self._prefix, each) and each not in serving
+        ]
+        if orphans and not self._embedded:
+            _log.warning("%d collections of this prefix belong to no group", len(orphans))
+            return
+        for orphan in orphans:
+            _log.info("Dropping the collection %s, which belongs to no group", orphan)
+            await engine.drop(orphan)
+
+    def _opened(self, task: asyncio.Task[Engine]) -> None:
+        self._opening = None
+        if not task.cancelled() and (error := task.exception()) and not isinstance(error, LikenessError):
+            _log.error("Could not read the registry", exc_info=error)

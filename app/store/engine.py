@@ -1,0 +1,284 @@
+"""The adapter to Milvus: the only module that imports pymilvus, and where its errors end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Self, TypeVar
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+from pymilvus import AsyncMilvusClient, DataType
+from pymilvus.exceptions import DataNotMatchException, MilvusException, ParamError
+
+from app.errors import BackendUnavailable, InternalError, LikenessError
+from app.store import filters
+from app.store.profile import EngineProfile, profile_for
+from app.store.records import Metric
+
+T = TypeVar("T")
+
+UNAVAILABLE = "Milvus, which stores the groups, does not answer; try again in a moment."
+VECTOR_FIELD = "embedding"
+
+_CONNECT_TIMEOUT_S = 3.0
+_DEFINITION_TIMEOUT_S = 60.0  # creating and loading a collection takes seconds on a server
+_NOT_LOADED = 101
+# Milvus's codes for a call that is wrong in itself, so that trying again cannot help
+# (https://github.com/milvus-io/milvus/blob/master/pkg/util/merr/errors.go).
+_REFUSED = {100, 700, *range(1100, 1200)}
+_REFUSED_BY_GRPC = {
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.UNIMPLEMENTED,
+}
+
+# What a call to Milvus can raise: its own errors, gRPC's, and gRPC's for a channel that was closed meanwhile.
+_FOREIGN = (MilvusException, grpc.RpcError, grpc.aio.UsageError)
+
+_log = logging.getLogger("likeness.store")
+
+
+class Engine:
+    """A connection to one Milvus.
+
+    The client reconnects by itself. Every call has a time limit, loads its collection first where that was not done
+    yet, and raises BackendUnavailable where Milvus does not answer, InternalError where it refuses the call.
+    """
+
+    def __init__(self, client: AsyncMilvusClient, profile: EngineProfile, timeout_s: float) -> None:
+        self._client = client
+        self._timeout_s = timeout_s
+        self._loaded: set[str] = set()
+        self.profile = profile
+
+    @classmethod
+    async def connect(cls, *, uri: str, token: str, database: str, timeout_s: float) -> Self:
+        """Connects and finds out which engine it is.
+
+        Raises:
+            BackendUnavailable: it does not answer.
+        """
+        # pymilvus logs a traceback for every failed call; what failed is told by our own errors.
+        for name in ("pymilvus", "pymilvus.milvus_client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        limit = min(timeout_s, _CONNECT_TIMEOUT_S)
+        client = AsyncMilvusClient(uri=uri, token=token, db_name=database, timeout=limit, dedicated=True)
+        try:
+            profile = profile_for(await _version(client, limit))
+        except BaseException:
+            await client.close()
+            raise
+        _log.info("Connected to %s", profile.engine)
+        return cls(client, profile, timeout_s)
+
+    async def close(self) -> None:
+        """Closes the connection."""
+        await self._client.close()
+
+    def forget_loaded(self) -> None:
+        """Loads collections again before their next use: for when the engine was restarted."""
+        self._loaded.clear()
+
+    async def collections(self) -> list[str]:
+        """Names of all collections."""
+        return list(await self._call(lambda: self._client.list_collections(timeout=self._timeout_s)))
+
+    async def has(self, collection: str, *, timeout_s: float | None = None) -> bool:
+        """Whether a collection is there."""
+        limit = timeout_s or self._timeout_s
+        return bool(await self._call(lambda: self._client.has_collection(collection, timeout=limit)))
+
+    async def create(
+        self,
+        collection: str,
+        *,
+        texts: Mapping[str, int],
+        integers: Sequence[str] = (),
+        dimension: int,
+        metric: Metric,
+        exact: bool = False,
+        partitions: int | None = None,
+    ) -> None:
+        """Creates a collection and loads it.
+
+        Args:
+            collection: a name that is free.
+            texts: VARCHAR fields and their most bytes; the first one is the primary key.
+            integers: INT64 fields.
+            dimension: length of the vectors in the field ``embedding``.
+            metric: how they are compared.
+            exact: an exact index, whatever the profile says.
+            partitions: number of partitions by the field ``tag``, or None.
+        """
+        schema = AsyncMilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+        key = next(iter(texts))
+        for name, size in texts.items():
+            by_tag = partitions is not None and name == "tag"
+            schema.add_field(name, DataType.VARCHAR, max_length=size, is_primary=name == key, is_partition_key=by_tag)
+        for name in integers:
+            schema.add_field(name, DataType.INT64)
+        schema.add_field(VECTOR_FIELD, DataType.FLOAT_VECTOR, dim=dimension)
+        index = AsyncMilvusClient.prepare_index_params()
+        index.add_index(
+            VECTOR_FIELD,
+            index_type="FLAT" if exact else self.profile.index_type,
+            metric_type=metric.value,
+            params={} if exact else self.profile.index_params,
+        )
+        options = {} if partitions is None else {"num_partitions": partitions}
+        await self._call(
+            lambda: self._client.create_collection(
+                collection,
+                schema=schema,
+                index_params=index,
+                consistency_level=self.profile.consistency,
+                timeout=max(self._timeout_s, _DEFINITION_TIMEOUT_S),
+                **options,
+            )
+        )
+        self._loaded.add(collection)
+
+    async def drop(self, collection: str) -> None:
+        """Drops a collection; one that is not there is no error."""
+        self._loaded.discard(collection)
+        await self._call(lambda: self._client.drop_collection(collection, timeout=self._timeout_s))
+
+    async def insert(self, collection: str, row: Mapping[str, object]) -> None:
+        """Adds a row whose key is not there yet: Milvus does not check that."""
+        await self._use(collection, lambda: self._client.insert(collection, dict(row), timeout=self._timeout_s))
+
+    async def upsert(self, collection: str, row: Mapping[str, object]) -> None:
+        """Adds a row or replaces the one of the same key; readers of Milvus may see neither for a moment."""
+        await self._use(collection, lambda: self._client.upsert(collection, dict(row), timeout=self._timeout_s))
+
+    async def delete(self, collection: str, field: str, keys: Sequence[str]) -> None:
+        """Deletes the rows of these primary keys, which are known to be there.
+
+        Raises:
+            BackendUnavailable: also when Milvus confirms fewer: the client does not report a failed delete otherwise.
+        """
+        expression = filters.one_of(field, keys)
+        answer = await self._use(
+            collection, lambda: self._client.delete(collection, filter=expression, timeout=self._timeout_s)
+        )
+        # Milvus Lite lists the deleted keys, a server counts them.
+        confirmed = len(answer) if isinstance(answer, list) else int(answer.get("delete_count", 0))
+        if confirmed < len(keys):
+            raise BackendUnavailable(UNAVAILABLE)
+        if self.profile.delete_barrier:
+            await self.query(collection, expression, [field], limit=1, strong=True)
+
+    async def query(
+        self, collection: str, expression: str, fields: Sequence[str], *, limit: int, strong: bool = False
+    ) -> list[dict[str, Any]]:
+        """Up to ``limit`` rows that match, in key order.
+
+        Args:
+            collection: where to look.
+            expression: which rows; empty for all.
+            fields: what to return of them.
+            limit: most rows.
+            strong: whether to see what any client has written, not only this one.
+        """
+        return list(
+            await self._use(
+                collection,
+                lambda: self._client.query(
+                    collection,
+                    filter=expression,
+                    output_fields=list(fields),
+                    limit=limit,
+                    consistency_level="Strong" if strong else self.profile.consistency,
+                    timeout=self._timeout_s,
+                ),
+            )
+        )
+
+    async def search(
+        self,
+        collection: str,
+        vectors: NDArray[np.float32],
+        *,
+        metric: Metric,
+        fields: Sequence[str],
+        limit: int,
+        bound: float,
+    ) -> list[list[tuple[float, dict[str, Any]]]]:
+        """Nearest rows of each vector, best first.
+
+        Args:
+            collection: where to look.
+            vectors: float32 [Q, D].
+            metric: the collection's metric.
+            fields: what to return besides the id.
+            limit: most rows per vector.
+            bound: rows beyond it may be left out.
+
+        Returns:
+            Per vector, pairs of the engine's measure (L2 squared, or cosine similarity) and the row's fields.
+        """
+        answer = await self._use(
+            collection,
+            lambda: self._client.search(
+                collection,
+                data=list(vectors),
+                limit=limit,
+                output_fields=list(fields),
+                search_params=self.profile.search_params(metric, limit=limit, bound=bound),
+                consistency_level=self.profile.consistency,
+                timeout=self._timeout_s,
+            ),
+        )
+        return [[(hit["distance"], {**hit["entity"], "id": hit["id"]}) for hit in hits] for hits in answer]
+
+    async def _use(self, collection: str, action: Callable[[], Awaitable[T]]) -> T:
+        if collection not in self._loaded:
+            await self._load(collection)
+        try:
+            return await action()
+        except MilvusException as error:
+            if error.code != _NOT_LOADED:
+                raise _translated(error) from error
+        except _FOREIGN as error:
+            raise _translated(error) from error
+        await self._load(collection)  # a server that was restarted may come back with its collections released
+        return await self._call(action)
+
+    async def _load(self, collection: str) -> None:
+        limit = max(self._timeout_s, _DEFINITION_TIMEOUT_S)
+        await self._call(lambda: self._client.load_collection(collection, timeout=limit))
+        self._loaded.add(collection)
+
+    async def _call(self, action: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await action()
+        except _FOREIGN as error:
+            raise _translated(error) from error
+
+
+async def _version(client: AsyncMilvusClient, timeout_s: float) -> str | None:
+    try:
+        return str(await client.get_server_version(timeout=timeout_s))
+    except _FOREIGN as error:
+        if isinstance(error, grpc.RpcError) and _status(error) is grpc.StatusCode.UNIMPLEMENTED:
+            return None
+        raise _translated(error) from error
+
+
+def _status(error: grpc.RpcError) -> grpc.StatusCode:
+    return error.code()
+
+
+def _translated(error: Exception) -> LikenessError:
+    refused = False
+    if isinstance(error, grpc.RpcError):
+        refused = _status(error) in _REFUSED_BY_GRPC
+    elif isinstance(error, MilvusException):
+        refused = error.code in _REFUSED or isinstance(error, ParamError | DataNotMatchException)
+    if refused:
+        _log.error("Milvus refused a call: %s", error)
+        return InternalError("Milvus refused a call of this service; the service's log says why.")
+    _log.warning("Milvus does not answer: %s", error)
+    return BackendUnavailable(UNAVAILABLE)

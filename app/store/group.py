@@ -1,0 +1,61 @@
+"""One group at run time: what the registry says of it, its rows, its lock and its counters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+from app.store.counts import TagCounts
+from app.store.engine import Engine
+from app.store.locks import ReadersWriterLock
+from app.store.registry import Registration
+from app.store.rows import Rows
+
+
+class Group:
+    """Everything but ``registration`` may be used only while ``lock`` is held.
+
+    Attributes:
+        registration: what the registry knows of it.
+        rows: its rows in Milvus.
+        lock: readers of rows and counters against writers.
+        removed: whether it is no longer in the registry; those who waited for the lock must look.
+    """
+
+    def __init__(self, engine: Engine, registration: Registration) -> None:
+        self.registration = registration
+        self.rows = Rows(engine, registration)
+        self.lock = ReadersWriterLock()
+        self.removed = False
+        self._counts: TagCounts | None = None
+        self._scan = asyncio.Lock()
+
+    async def counts(self) -> TagCounts:
+        """Rows per tag, counted by a scan on first use."""
+        async with self._scan:
+            if self._counts is None:
+                counts = TagCounts()
+                async for tag in self.rows.scan_tags():
+                    counts.add(tag)
+                self._counts = counts
+            return self._counts
+
+    @contextmanager
+    def counting(self, *, added: Collection[str] = (), removed: Collection[str] = ()) -> Iterator[None]:
+        """Books a write: the tags of the rows that come and go, once it is done.
+
+        A write that failed may have happened all the same or in part, so after it the rows are counted anew.
+        """
+        counts, self._counts = self._counts, None
+        yield
+        if counts is not None:
+            for tag in removed:
+                counts.remove(tag)
+            for tag in added:
+                counts.add(tag)
+            self._counts = counts
+
+    def forget_counts(self) -> None:
+        """Counts the rows anew on next use."""
+        self._counts = None

@@ -1,0 +1,279 @@
+"""Groups and what is in them: the store's whole interface to the rest of the service."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import (
+    Closing,
+    GroupExists,
+    GroupNotFound,
+    IdExists,
+    ImageNotFound,
+    LikenessError,
+    ModelMismatch,
+)
+from app.store.connection import Connection
+from app.store.group import Group
+from app.store.names import fresh_collection_name
+from app.store.records import EmbeddingSpace, Family, GroupInfo, Hit, Page, Record, Row, TagCount
+from app.store.registry import Registration
+from app.store.rows import create_collection
+
+T = TypeVar("T")
+
+_log = logging.getLogger("likeness.store")
+
+
+class GroupStore:
+    """Groups of rows in Milvus, for one service process: its locks and counters do not reach into others.
+
+    It opens at once and connects on first use, so the service starts while Milvus is down; until Milvus answers,
+    every call raises BackendUnavailable. A write that has begun ends, also when its caller is cancelled.
+
+    Args:
+        uri: where Milvus is, e.g. ``http://host:19530`` or ``unix:/path``.
+        token: token or ``user:password``, may be empty.
+        database: Milvus database, empty for the default one.
+        prefix: first part of this service's collection names.
+        embedded: whether no other process uses this Milvus, so that collections without a group can be dropped.
+        timeout_s: seconds that one call to Milvus may take.
+    """
+
+    def __init__(
+        self, *, uri: str, token: str = "", database: str = "", prefix: str, embedded: bool, timeout_s: float
+    ) -> None:
+        self._prefix = prefix
+        self._connection = Connection(
+            uri=uri, token=token, database=database, prefix=prefix, embedded=embedded, timeout_s=timeout_s
+        )
+        self._writes: set[asyncio.Task[object]] = set()
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed = True
+        while self._writes:
+            await asyncio.wait(self._writes)
+        await self._connection.close()
+
+    async def ping(self) -> None:
+        """Asks whether Milvus answers.
+
+        Raises:
+            BackendUnavailable: not within two seconds.
+        """
+        await self._connection.ping()
+
+    def forget(self) -> None:
+        """Drops what may be wrong after the engine was restarted: loaded collections and counters."""
+        self._connection.forget()
+
+    # --- groups ---
+
+    async def create(self, family: Family, name: str, *, capacity: int, space: EmbeddingSpace) -> None:
+        """Creates an empty group.
+
+        Raises:
+            GroupExists: there is one of that name.
+        """
+        groups = await self._connection.groups()
+        if self._closed:
+            raise Closing("The service is shutting down.")
+        if (family, name) in groups or not self._connection.reserve(family, name):
+            raise GroupExists(f"There is already a group {name!r}.")
+        collection = fresh_collection_name(self._prefix, family, name)
+        registration = Registration.now(family, name, capacity=capacity, space=space, collection=collection)
+        await self._finish(self._create(registration))
+
+    async def names(self, family: Family) -> list[str]:
+        """Names of all groups of a family, sorted."""
+        return sorted(name for of, name in await self._connection.groups() if of is family)
+
+    async def info(self, family: Family, name: str) -> GroupInfo:
+        """Capacity, number of tags and number of rows of a group."""
+        async with self._reading(family, name) as group:
+            counts = await group.counts()
+            return GroupInfo(group.registration.capacity, counts.tags, counts.rows)
+
+    async def remove(self, family: Family, name: str) -> None:
+        """Removes a group and its rows; its name is free at once."""
+
+        async def work(group: Group) -> None:
+            await self._connection.unregister(group)
+            try:
+                await (await self._connection.engine()).drop(group.registration.collection)
+            except LikenessError:
+                # The group is gone. Rows nobody can reach remain until a start cleans up.
+                _log.warning("Could not drop the collection %s", group.registration.collection)
+
+        await self._write(family, name, work)
+
+    async def check(self, family: Family, name: str, space: EmbeddingSpace) -> None:
+        """Makes sure that embeddings of ``space`` can be compared with those of the group.
+
+        Raises:
+            GroupNotFound: no such group.
+            ModelMismatch: it was made with another model.
+        """
+        made = (await self._group(family, name)).registration.space
+        if made != space:
+            raise ModelMismatch(
+                f"The group {name!r} was made with the model {_described(made)}, but {_described(space)} is served: "
+                "serve that model again, or create a new group and add the images again."
+            )
+
+    # --- rows ---
+
+    async def contains(self, family: Family, name: str, id: str) -> bool:  # noqa: A002
+        """Whether the group has a row of that id."""
+        async with self._reading(family, name) as group:
+            return id in await group.rows.tags_of([id])
+
+    async def add(self, family: Family, name: str, record: Record) -> None:
+        """Adds a row.
+
+        Raises:
+            IdExists: there is one of that id.
+        """
+
+        async def work(group: Group) -> None:
+            if await group.rows.tags_of([record.row.id]):
+                raise IdExists(f"There is already an image {record.row.id!r} in the group {name!r}.")
+            with group.counting(added=[record.row.tag]):
+                await group.rows.insert(record)
+
+        await self._write(family, name, work)
+
+    async def update(self, family: Family, name: str, record: Record) -> None:
+        """Replaces a row: readers see the old one or the new one.
+
+        Raises:
+            ImageNotFound: there is none of that id.
+        """
+
+        async def work(group: Group) -> None:
+            old = await group.rows.tags_of([record.row.id])
+            if not old:
+                raise ImageNotFound(f"There is no image {record.row.id!r} in the group {name!r}.")
+            with group.counting(added=[record.row.tag], removed=old.values()):
+                await group.rows.replace(record)
+
+        await self._write(family, name, work)
+
+    async def delete(self, family: Family, name: str, ids: Sequence[str]) -> list[str]:
+        """Deletes rows.
+
+        Returns:
+            The ids that were there, each once, in the order asked for.
+        """
+
+        async def work(group: Group) -> list[str]:
+            wanted = list(dict.fromkeys(ids))
+            tags = await group.rows.tags_of(wanted)
+            there = [each for each in wanted if each in tags]
+            with group.counting(removed=tags.values()):
+                await group.rows.delete(there)
+            return there
+
+        return await self._write(family, name, work)
+
+    async def rows(self, family: Family, name: str, *, tag: str | None, after: str | None, limit: int) -> Page[Row]:
+        """Rows by id in byte order: at most ``limit`` after the id ``after``, of one tag or of all."""
+        async with self._reading(family, name) as group:
+            return await group.rows.page(tag=tag, after=after, limit=limit)
+
+    async def tags(self, family: Family, name: str, *, after: str | None, limit: int) -> Page[TagCount]:
+        """Tags by name with their number of rows: at most ``limit`` after the name ``after``."""
+        async with self._reading(family, name) as group:
+            return (await group.counts()).page(after=after, limit=limit)
+
+    async def search(
+        self, family: Family, name: str, vectors: NDArray[np.float32], *, limit: int, bound: float
+    ) -> list[list[Hit]]:
+        """Finds the rows nearest to each vector.
+
+        Args:
+            family: family of the group.
+            name: the group.
+            vectors: float32 [Q, D], Q may be 0.
+            limit: most hits per vector, at most 10,000.
+            bound: largest L2 distance, or least cosine similarity, inclusive; by the group's metric.
+
+        Returns:
+            One list per vector: best first, ties by id.
+        """
+        async with self._reading(family, name) as group:
+            return await group.rows.search(vectors, limit=limit, bound=bound) if len(vectors) else []
+
+    # --- locking ---
+
+    async def _group(self, family: Family, name: str) -> Group:
+        if self._closed:
+            raise Closing("The service is shutting down.")
+        group = (await self._connection.groups()).get((family, name))
+        if group is None:
+            raise GroupNotFound(f"There is no group {name!r}.")
+        return group
+
+    @asynccontextmanager
+    async def _reading(self, family: Family, name: str) -> AsyncIterator[Group]:
+        group = await self._group(family, name)
+        async with group.lock.reading():
+            self._still_there(group)
+            yield group
+
+    async def _write(self, family: Family, name: str, work: Callable[[Group], Awaitable[T]]) -> T:
+        group = await self._group(family, name)
+        await group.lock.acquire_write()
+
+        async def locked() -> T:
+            try:
+                self._still_there(group)
+                return await work(group)
+            finally:
+                group.lock.release_write()
+
+        return await self._finish(locked())
+
+    async def _create(self, registration: Registration) -> None:
+        try:
+            engine = await self._connection.engine()
+            await create_collection(engine, registration)
+            await self._connection.register(registration)
+        finally:
+            self._connection.free(registration.family, registration.name)
+
+    async def _finish(self, action: Coroutine[None, None, T]) -> T:
+        # A task of its own: when the caller is cancelled, the write still ends and then gives its lock back.
+        task = asyncio.create_task(action)
+        self._writes.add(task)
+        task.add_done_callback(self._finished)
+        return await asyncio.shield(task)
+
+    def _finished(self, task: asyncio.Task[T]) -> None:
+        self._writes.discard(task)
+        if not task.cancelled():
+            task.exception()  # marks it as seen: the caller may be gone
+
+    def _still_there(self, group: Group) -> None:
+        if self._closed:
+            raise Closing("The service is shutting down.")
+        if group.removed:
+            raise GroupNotFound(f"There is no group {group.registration.name!r}.")
+
+
+def _described(space: EmbeddingSpace) -> str:
+    return f"{space.model_id} ({space.dimension} dimensions, {space.metric})"

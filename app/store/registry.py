@@ -1,0 +1,107 @@
+"""The list of groups, kept in a Milvus collection of its own: its row is what makes a group exist."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from app.store import filters
+from app.store.engine import VECTOR_FIELD, Engine
+from app.store.records import EmbeddingSpace, Family, Metric
+
+_SCHEMA_VERSION = 1
+_TEXTS = {
+    "key": 64,
+    "family": 16,
+    "name": 64,
+    "model_id": 1024,
+    "metric": 16,
+    "collection": 255,
+    "created": 64,
+}
+_INTEGERS = ("capacity", "dimension", "schema_version")
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What the registry knows of one group; ``created`` is UTC in ISO 8601."""
+
+    family: Family
+    name: str
+    capacity: int
+    space: EmbeddingSpace
+    collection: str
+    created: str
+
+    @classmethod
+    def now(cls, family: Family, name: str, *, capacity: int, space: EmbeddingSpace, collection: str) -> Registration:
+        """A registration made at this moment."""
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(family, name, capacity, space, collection, created)
+
+
+class Registry:
+    """Reads and writes registrations in one collection."""
+
+    def __init__(self, engine: Engine, collection: str) -> None:
+        self._engine = engine
+        self._collection = collection
+
+    async def prepare(self) -> None:
+        """Makes the collection where it is missing."""
+        if not await self._engine.has(self._collection):
+            # Every Milvus collection needs a vector: two dummy numbers here.
+            await self._engine.create(
+                self._collection, texts=_TEXTS, integers=_INTEGERS, dimension=2, metric=Metric.L2, exact=True
+            )
+
+    async def read(self) -> list[Registration]:
+        """All registrations."""
+        found: dict[str, Registration] = {}
+        after: str | None = ""
+        while after is not None:
+            rows = await self._engine.query(
+                self._collection, filters.beyond("key", after), [*_TEXTS, *_INTEGERS], limit=_PAGE, strong=True
+            )
+            found.update((row["key"], _registration(row)) for row in rows)
+            after = rows[-1]["key"] if len(rows) == _PAGE else None
+        return list(found.values())
+
+    async def write(self, registration: Registration) -> None:
+        """Makes a group exist; replaces what an earlier try that failed half-way may have left."""
+        row: dict[str, object] = {
+            "key": _key(registration),
+            "family": registration.family.value,
+            "name": registration.name,
+            "model_id": registration.space.model_id,
+            "metric": registration.space.metric.value,
+            "collection": registration.collection,
+            "created": registration.created,
+            "capacity": registration.capacity,
+            "dimension": registration.space.dimension,
+            "schema_version": _SCHEMA_VERSION,
+            VECTOR_FIELD: [0.0, 1.0],
+        }
+        await self._engine.upsert(self._collection, row)
+
+    async def erase(self, registration: Registration) -> None:
+        """Ends a group's existence."""
+        await self._engine.delete(self._collection, "key", [_key(registration)])
+
+
+def _key(registration: Registration) -> str:
+    return f"{registration.family}/{registration.name}"
+
+
+def _registration(row: dict[str, Any]) -> Registration:
+    space = EmbeddingSpace(model_id=row["model_id"], dimension=row["dimension"], metric=Metric(row["metric"]))
+    return Registration(
+        family=Family(row["family"]),
+        name=row["name"],
+        capacity=row["capacity"],
+        space=space,
+        collection=row["collection"],
+        created=row["created"],
+    )

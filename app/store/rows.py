@@ -1,0 +1,189 @@
+"""The rows of one group: Milvus calls only, without locks, counters or the registry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.store import desc, filters, keys
+from app.store.engine import VECTOR_FIELD, Engine
+from app.store.records import BoundingBox, EmbeddingSpace, Family, Hit, Metric, Page, Record, Row
+from app.store.registry import Registration
+
+_TEXTS = {"id": 4096, "tag": 256, "desc": desc.MAX_STORED_BYTES}
+_FACE_TEXTS = _TEXTS | {"bounding_box": 1024}
+_TAGS_PER_SCAN = 8000  # ids and tags at their longest: 35 MB, under a server's 64 MiB
+_ROWS_PER_QUERY = 500
+
+_Measured = list[tuple[float, dict[str, Any]]]
+
+
+def _texts(family: Family) -> dict[str, int]:
+    return _FACE_TEXTS if family is Family.FACE else _TEXTS
+
+
+async def create_collection(engine: Engine, registration: Registration) -> None:
+    """Makes the empty collection that will hold a group's rows."""
+    await engine.create(
+        registration.collection,
+        texts=_texts(registration.family),
+        dimension=registration.space.dimension,
+        metric=registration.space.metric,
+        partitions=engine.profile.partitions(registration.capacity),
+    )
+
+
+class Rows:
+    """Rows in the collection of one group."""
+
+    def __init__(self, engine: Engine, registration: Registration) -> None:
+        self._engine = engine
+        self._collection = registration.collection
+        self._space = registration.space
+        self._face = registration.family is Family.FACE
+        self._fields = list(_texts(registration.family))
+
+    async def tags_of(self, ids: Sequence[str]) -> dict[str, str]:
+        """The tag of each of these ids that is there."""
+        found: dict[str, str] = {}
+        for portion in filters.portions([keys.stored(each) for each in ids]):
+            rows = await self._engine.query(
+                self._collection, filters.one_of("id", portion), ["id", "tag"], limit=len(portion)
+            )
+            found.update((keys.restored(row["id"]), keys.restored(row["tag"])) for row in rows)
+        return found
+
+    async def insert(self, record: Record) -> None:
+        """Adds a row whose id is known to be free."""
+        await self._engine.insert(self._collection, self._encoded(record))
+
+    async def replace(self, record: Record) -> None:
+        """Replaces the row of the same id."""
+        await self._engine.upsert(self._collection, self._encoded(record))
+
+    async def delete(self, ids: Sequence[str]) -> None:
+        """Deletes rows that are known to be there."""
+        for portion in filters.portions([keys.stored(each) for each in ids]):
+            await self._engine.delete(self._collection, "id", portion)
+
+    async def page(self, *, tag: str | None, after: str | None, limit: int) -> Page[Row]:
+        """The next ``limit`` rows after the id ``after``, in the byte order of ``keys.stored``."""
+        of_tag = filters.equals("tag", keys.stored(tag)) if tag is not None else ""
+        last = keys.stored(after) if after is not None else ""
+        rows: list[Row] = []
+        while len(rows) <= limit:
+            size = min(_ROWS_PER_QUERY, limit + 1 - len(rows))
+            expression = filters.all_of(filters.beyond("id", last), of_tag)
+            found = await self._engine.query(self._collection, expression, self._fields, limit=size)
+            rows += map(self._decoded, found)
+            last = found[-1]["id"] if found else last
+            if len(found) < size:
+                break
+        return Page(rows[:limit], rows[limit - 1].id if len(rows) > limit else None)
+
+    async def scan_tags(self) -> AsyncIterator[str]:
+        """The tag of every row, each row once."""
+        last = ""
+        strong = True  # also what an earlier process wrote just before it ended
+        while True:
+            expression = filters.beyond("id", last)
+            rows = await self._engine.query(
+                self._collection, expression, ["id", "tag"], limit=_TAGS_PER_SCAN, strong=strong
+            )
+            # A repeated insert after a lost connection can leave two rows of one id: they count as one.
+            for identity, tag in {row["id"]: row["tag"] for row in rows}.items():
+                yield keys.restored(tag)
+                last = identity
+            if len(rows) < _TAGS_PER_SCAN:
+                return
+            strong = False
+
+    async def search(self, vectors: NDArray[np.float32], *, limit: int, bound: float) -> list[list[Hit]]:
+        """See ``GroupStore.search``."""
+        checked(vectors, self._space)
+        per_call = max(1, self._engine.profile.ids_per_answer // (limit + 1))
+        found: list[_Measured] = []
+        for start in range(0, len(vectors), per_call):
+            found += await self._nearest(vectors[start : start + per_call], limit=limit, bound=bound)
+        bare = {row["id"] for hits in found for _, row in hits if "tag" not in row}
+        full = await self._full(bare)
+        return [[Hit(self._decoded(full.get(row["id"], row)), measure) for measure, row in hits] for hits in found]
+
+    async def _nearest(self, vectors: NDArray[np.float32], *, limit: int, bound: float) -> list[_Measured]:
+        # One more than asked for: where it ties with the last, the engine cut through equal measures in an order of
+        # its own, and more rows must come before the ties can be ordered by id.
+        most = self._engine.profile.max_results
+        answer = await self._ask(vectors, size=min(limit + 1, most), bound=bound)
+        for query, hits in enumerate(answer):
+            size, more = limit + 1, hits
+            while len(more) == size < most and more[-1][0] == more[limit - 1][0]:
+                size = min(size * 4, most)
+                (more,) = await self._ask(vectors[query : query + 1], size=size, bound=bound)
+            answer[query] = self._ordered(more, limit=limit, bound=bound)
+        return answer
+
+    async def _ask(self, vectors: NDArray[np.float32], *, size: int, bound: float) -> list[_Measured]:
+        # Full rows at once where the answer cannot grow too large; else ids, and later the rows inside the bound.
+        profile = self._engine.profile
+        whole = len(vectors) * size <= profile.rows_per_answer
+        return await self._engine.search(
+            self._collection,
+            vectors,
+            metric=self._space.metric,
+            fields=self._fields if whole else ["id"],
+            limit=size,
+            bound=bound,
+        )
+
+    def _ordered(self, hits: _Measured, *, limit: int, bound: float) -> _Measured:
+        if self._space.metric is Metric.L2:
+            measured = [(max(square, 0.0) ** 0.5, row) for square, row in hits]
+            return sorted((m for m in measured if m[0] <= bound), key=lambda m: (m[0], keys.restored(m[1]["id"])))[
+                :limit
+            ]
+        measured = [(min(max(cosine, -1.0), 1.0), row) for cosine, row in hits]
+        return sorted((m for m in measured if m[0] >= bound), key=lambda m: (-m[0], keys.restored(m[1]["id"])))[:limit]
+
+    async def _full(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        rows: dict[str, dict[str, Any]] = {}
+        for portion in filters.portions(sorted(ids)):
+            expression = filters.one_of("id", portion)
+            found = await self._engine.query(self._collection, expression, self._fields, limit=len(portion))
+            rows.update((row["id"], row) for row in found)
+        return rows
+
+    def _encoded(self, record: Record) -> dict[str, object]:
+        checked(record.embedding[np.newaxis], self._space)
+        row = record.row
+        fields: dict[str, object] = {
+            "id": keys.stored(row.id),
+            "tag": keys.stored(row.tag),
+            "desc": desc.stored(row.desc),
+        }
+        if self._face:
+            box = row.bounding_box
+            fields["bounding_box"] = json.dumps({"pts": box.pts, "score": box.score}) if box is not None else ""
+        return fields | {VECTOR_FIELD: record.embedding}
+
+    def _decoded(self, fields: dict[str, Any]) -> Row:
+        box = None
+        if self._face and fields["bounding_box"]:
+            kept = json.loads(fields["bounding_box"])
+            box = BoundingBox(tuple((x, y) for x, y in kept["pts"]), kept["score"])
+        return Row(keys.restored(fields["id"]), keys.restored(fields["tag"]), desc.restored(fields["desc"]), box)
+
+
+def checked(vectors: NDArray[np.float32], space: EmbeddingSpace) -> None:
+    """Refuses what an engine would take and then never find: NaN, infinity, zero length, the wrong dimension.
+
+    Raises:
+        ValueError: the embedding model or the code before this is broken.
+    """
+    if vectors.ndim != 2 or vectors.shape[1] != space.dimension or vectors.dtype != np.float32:
+        raise ValueError(f"embeddings must be float32 [N, {space.dimension}], not {vectors.dtype} {vectors.shape}")
+    if not np.isfinite(vectors).all() or not vectors.any(axis=1).all():
+        raise ValueError("an embedding is not finite, or zero")

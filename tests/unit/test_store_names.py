@@ -1,0 +1,25 @@
+"""Collection names are legal, tell groups apart and are never used twice."""
+
+import re
+from itertools import product
+
+from app.store.names import fresh_collection_name, holds_rows, registry_name
+from app.store.records import Family
+
+
+def test_names_of_different_groups_never_meet() -> None:
+    groups = ["".join(letters) for letters in product("ad_-", repeat=4)]
+    stems = {fresh_collection_name("p", family, group).rpartition("_g")[0] for family in Family for group in groups}
+    assert len(stems) == 2 * len(groups)
+
+
+def test_a_name_is_legal_and_fresh_each_time() -> None:
+    first, second = (fresh_collection_name("likeness", Family.FACE, "a-b_" + "c" * 28) for _ in range(2))
+    assert first != second
+    assert re.fullmatch(r"[a-z][a-z0-9_]{0,254}", first)
+
+
+def test_the_registry_and_the_collections_of_other_prefixes_hold_no_rows_of_ours() -> None:
+    assert holds_rows("likeness", fresh_collection_name("likeness", Family.IMAGE, "abc"))
+    assert not holds_rows("likeness", registry_name("likeness"))
+    assert not holds_rows("likeness", fresh_collection_name("likeness2", Family.IMAGE, "abc"))
