@@ -13,17 +13,20 @@ class LikenessError(Exception):
     """Base of every error that reaches a client.
 
     Args:
-        message: a sentence that says what is wrong and what to do.
+        message: a sentence that says what is wrong and what to do; None where the class has the one that always fits.
         index: position of the list item to blame, where the request has a list.
         extra: further fields of the error body (for example ``face_quality``).
     """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
+    sentence: ClassVar[str] = "The service failed in a way it should not: its log has the details."
 
-    def __init__(self, message: str, *, index: int | None = None, extra: dict[str, Any] | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(
+        self, message: str | None = None, *, index: int | None = None, extra: dict[str, Any] | None = None
+    ) -> None:
+        self.message = message or self.sentence
+        super().__init__(self.message)
         self.index = index
         self.extra = extra or {}
 
@@ -98,6 +101,7 @@ class RouteNotFound(LikenessError):
 
     status = 404
     code = "not_found"
+    sentence = "There is nothing at this path: /docs shows what there is."
 
 
 class GroupNotFound(LikenessError):
@@ -112,6 +116,7 @@ class ImageNotFound(LikenessError):
 
     status = 404
     code = "image_not_found"
+    sentence = "No image of this id is in the group: add it first."
 
 
 class MethodNotAllowed(LikenessError):
@@ -119,6 +124,7 @@ class MethodNotAllowed(LikenessError):
 
     status = 405
     code = "method_not_allowed"
+    sentence = "This path does not take this method: /docs shows which it takes."
 
 
 class GroupExists(LikenessError):
@@ -133,6 +139,7 @@ class IdExists(LikenessError):
 
     status = 409
     code = "id_exists"
+    sentence = "An image of this id is already in the group: update it, or choose another id."
 
 
 class ModelMismatch(LikenessError):
@@ -189,6 +196,7 @@ class Closing(LikenessError):
 
     status = 503
     code = "shutting_down"
+    sentence = "The service is shutting down: try again in a moment."
 
 
 class FetchTimeout(LikenessError):

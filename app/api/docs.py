@@ -67,8 +67,7 @@ def add_documentation(app: Sanic[Any, Any], operations: list[Operation]) -> None
             return HTTPResponse(_START, content_type="text/javascript; charset=utf-8")
         path = _asset_path(name) if name in _ASSETS else None
         if path is None:
-            message = "There is nothing at this path: /docs shows what there is."
-            raise RouteNotFound(message)
+            raise RouteNotFound
         headers = {"Cache-Control": "public, max-age=86400"}
         return HTTPResponse(path.read_bytes(), headers=headers, content_type=_ASSETS[name])
 

@@ -56,15 +56,15 @@ class OneShapeErrors(ErrorHandler):
         if isinstance(exception, SanicException):
             status = exception.status_code
             if status == 404:
-                return RouteNotFound("There is nothing at this path: /docs shows what there is.")
+                return RouteNotFound()
             if status == 405:
-                return MethodNotAllowed("This path does not take this method: /docs shows which it takes.")
+                return MethodNotAllowed()
             if status == 413:
                 return TooLarge("The request is too large: send less at once.")
             if status < 500 or status in _SENTENCES:
                 return LikenessError(_SENTENCES.get(status, "The request is not valid HTTP."))
         self._log.error("%s: %s", request_id(request), exception, exc_info=exception)
-        return InternalError("The service failed in a way it should not: its log has the details.")
+        return InternalError()
 
 
 def request_id(request: Request | None) -> str:

@@ -76,8 +76,7 @@ class MicroBatcher:
             LikenessError: whatever the batch failed with.
         """
         if self._closing:
-            message = "The service is shutting down: try again in a moment."
-            raise Closing(message)
+            raise Closing
         if self._waiting >= self._max_waiting:
             message = "Too many images are waiting for the models: try again in a moment."
             raise Overloaded(message)
@@ -102,7 +101,7 @@ class MicroBatcher:
         for queue in self._queues.values():
             for entry in queue:
                 if not entry.answer.done():
-                    entry.answer.set_exception(Closing("The service is shutting down: try again in a moment."))
+                    entry.answer.set_exception(Closing())
         self._queues.clear()
         self._waiting = 0
         if self._running:
@@ -148,7 +147,7 @@ class MicroBatcher:
         except asyncio.CancelledError:
             for entry in batch:
                 if not entry.answer.done():
-                    entry.answer.set_exception(Closing("The service is shutting down: try again in a moment."))
+                    entry.answer.set_exception(Closing())
             raise
         except LikenessError as error:
             for entry in batch:

@@ -81,11 +81,9 @@ class RowGate:
     async def is_free(self, group: str, id: str) -> None:  # noqa: A002 (the API's word)
         """No row has this id. Raises IdExists."""
         if id and await self._store.contains(self._family, group, id):
-            message = "An image of this id is already in the group: update it, or choose another id."
-            raise IdExists(message)
+            raise IdExists
 
     async def is_taken(self, group: str, id: str) -> None:  # noqa: A002
         """A row has this id. Raises ImageNotFound."""
         if not await self._store.contains(self._family, group, id):
-            message = "No image of this id is in the group: add it first."
-            raise ImageNotFound(message)
+            raise ImageNotFound

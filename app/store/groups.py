@@ -91,7 +91,7 @@ class GroupStore:
         """
         groups = await self._connection.groups()
         if self._closed:
-            raise Closing("The service is shutting down.")
+            raise Closing
         if (family, name) in groups or not self._connection.reserve(family, name):
             raise GroupExists(f"There is already a group {name!r}.")
         collection = fresh_collection_name(self._prefix, family, name)
@@ -151,7 +151,7 @@ class GroupStore:
 
         async def work(group: Group) -> None:
             if await group.rows.tags_of([record.row.id]):
-                raise IdExists(f"There is already an image {record.row.id!r} in the group {name!r}.")
+                raise IdExists
             with group.counting(added=[record.row.tag]):
                 await group.rows.insert(record)
 
@@ -167,7 +167,7 @@ class GroupStore:
         async def work(group: Group) -> None:
             old = await group.rows.tags_of([record.row.id])
             if not old:
-                raise ImageNotFound(f"There is no image {record.row.id!r} in the group {name!r}.")
+                raise ImageNotFound
             with group.counting(added=[record.row.tag], removed=old.values()):
                 await group.rows.replace(record)
 
@@ -222,7 +222,7 @@ class GroupStore:
 
     async def _group(self, family: Family, name: str) -> Group:
         if self._closed:
-            raise Closing("The service is shutting down.")
+            raise Closing
         group = (await self._connection.groups()).get((family, name))
         if group is None:
             raise GroupNotFound(f"There is no group {name!r}.")
@@ -270,7 +270,7 @@ class GroupStore:
 
     def _still_there(self, group: Group) -> None:
         if self._closed:
-            raise Closing("The service is shutting down.")
+            raise Closing
         if group.removed:
             raise GroupNotFound(f"There is no group {group.registration.name!r}.")
 
