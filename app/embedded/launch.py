@@ -25,13 +25,18 @@ def main() -> int:
     def kill_group(_number: int, _frame: FrameType | None) -> None:
         os.killpg(0, signal.SIGKILL)
 
+    def end_with_guard() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    prctl = ctypes.CDLL(None).prctl
     signal.signal(PARENT_DIED, kill_group)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, PARENT_DIED)
+    prctl(PR_SET_PDEATHSIG, PARENT_DIED)
     if os.getppid() != int(parent):  # it died before the signal was asked for
         return 1
     # The libraries are the program's: this very interpreter could not run with them.
     environment = {**os.environ, "LD_LIBRARY_PATH": libraries}
-    process = subprocess.Popen([program, *arguments], env=environment)  # noqa: S603
+    # (preexec_fn is safe here: this interpreter has no other threads.)
+    process = subprocess.Popen([program, *arguments], env=environment, preexec_fn=end_with_guard)  # noqa: S603, PLW1509
 
     def hand_on(number: int, _frame: FrameType | None) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -60,10 +60,11 @@ class LiteEngine:
         await self._milvus.__aenter__()
 
     async def kill(self) -> None:
-        pid = self._milvus.pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-        while self._milvus.pid == pid:
+        guard = self._milvus.pid
+        assert guard is not None
+        [program] = Path(f"/proc/{guard}/task/{guard}/children").read_text().split()
+        os.kill(int(program), signal.SIGKILL)
+        while self._milvus.pid == guard:
             await asyncio.sleep(0.002)
 
     async def start(self) -> None:

@@ -14,6 +14,7 @@ import pytest
 from app.errors import Closing, IdExists, ImageNotFound
 from app.store.groups import GroupStore
 from app.store.records import EmbeddingSpace, Family, GroupInfo, Metric, Record, Row, TagCount
+from tests.rows import record, walk
 
 OpenStore = Callable[..., GroupStore]
 
@@ -21,23 +22,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SPACE = EmbeddingSpace("m", 4, Metric.L2)
 IMAGE = Family.IMAGE
-
-
-def record(name: str, *, tag: str = "default", desc: str = "{}", at: float = 1.0) -> Record:
-    return Record(Row(name, tag, desc, None), np.array([at, 1, 0, 0], np.float32))
-
-
-async def walk(store: GroupStore, group: str, *, tag: str | None = None, limit: int) -> list[Row]:
-    rows: list[Row] = []
-    after: str | None = None
-    while True:
-        page = await store.rows(IMAGE, group, tag=tag, after=after, limit=limit)
-        assert len(page.items) <= limit
-        rows += page.items
-        if page.after is None:
-            return rows
-        assert page.after == page.items[-1].id
-        after = page.after
 
 
 async def test_an_added_row_is_found_listed_and_counted_at_once(store: GroupStore, filled: str) -> None:
@@ -52,7 +36,7 @@ async def test_an_added_row_is_found_listed_and_counted_at_once(store: GroupStor
 
 async def test_an_id_that_is_there_is_refused_and_its_row_stays(store: GroupStore, filled: str) -> None:
     await store.add(IMAGE, filled, record("a", tag="first"))
-    with pytest.raises(IdExists, match="'a'"):
+    with pytest.raises(IdExists):
         await store.add(IMAGE, filled, record("a", tag="second"))
     assert [row.tag for row in await walk(store, filled, limit=10)] == ["first"]
     assert await store.info(IMAGE, filled) == GroupInfo(1000, tags=1, count=1)
@@ -68,7 +52,7 @@ async def test_of_many_adds_of_one_id_at_once_one_wins(store: GroupStore, filled
 
 
 async def test_an_update_replaces_image_tag_and_desc_and_needs_a_row(store: GroupStore, filled: str) -> None:
-    with pytest.raises(ImageNotFound, match="'a'"):
+    with pytest.raises(ImageNotFound):
         await store.update(IMAGE, filled, record("a"))
     assert (await store.info(IMAGE, filled)).count == 0
     await store.add(IMAGE, filled, record("a", tag="old", desc="1", at=1.0))

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.store.groups import GroupStore
-from app.store.records import EmbeddingSpace, Family, Metric, Record, Row
+from app.store.records import EmbeddingSpace, Family, Metric
+from tests.rows import record, walk
 
 Change = Callable[[], Awaitable[None]]
 OpenStore = Callable[..., GroupStore]
@@ -48,23 +49,6 @@ STRANGE_IDS = [
     "\\" * 4096,
     '"' * 4095 + "z",
 ]
-
-
-def record(name: str, *, tag: str = "default", desc: str = "{}", at: float = 1.0) -> Record:
-    return Record(Row(name, tag, desc, None), np.array([at, 1, 0, 0], np.float32))
-
-
-async def walk(store: GroupStore, group: str, *, tag: str | None = None, limit: int) -> list[Row]:
-    rows: list[Row] = []
-    after: str | None = None
-    while True:
-        page = await store.rows(IMAGE, group, tag=tag, after=after, limit=limit)
-        assert len(page.items) <= limit
-        rows += page.items
-        if page.after is None:
-            return rows
-        assert page.after == page.items[-1].id
-        after = page.after
 
 
 def listed(names: list[str]) -> list[str]:

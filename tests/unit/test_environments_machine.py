@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -142,15 +144,21 @@ def test_a_program_ends_when_we_are_told_to(tmp_path: Path) -> None:
     script = f"trap 'touch {ended}; exit 0' INT; touch {ready}; while :; do sleep 0.01; done"
 
     def stop(number: int, _frame: object) -> None:
-        while not ready.exists():
-            pass
         raise Interrupted(number)
 
+    def tell_us_to() -> None:
+        while not ready.exists():
+            time.sleep(0.01)
+        time.sleep(0.2)  # until run_child waits for the program
+        os.kill(os.getpid(), signal.SIGALRM)
+
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    teller = threading.Thread(target=tell_us_to)
+    teller.start()
     try:
         with pytest.raises(Interrupted):
             run_child(["/bin/sh", "-c", script])
     finally:
+        teller.join()
         signal.signal(signal.SIGALRM, before)
     assert ended.exists()
