@@ -12,6 +12,7 @@ from app import __version__
 from app.config import Settings, documentation
 from app.errors import OperatorError
 from app.log import set_up_logging
+from app.signals import StopSignals
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,9 +64,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(_: argparse.Namespace, settings: Settings) -> int:
+    # Before the libraries are imported, some of which start threads: all must inherit the block.
+    signals = StopSignals()
+    signals.listen()
     from app.server import serve  # noqa: PLC0415
 
-    serve(settings)
+    serve(settings, signals)
     return 0
 
 

@@ -73,17 +73,20 @@ class Settings:
     max_body_bytes: int = setting(64 * MIB, "Largest request body, in bytes.", least=1024)
     max_image_bytes: int = setting(20 * MIB, "Largest encoded image, in bytes.", least=1024)
     max_image_pixels: int = setting(64_000_000, "Largest image, in pixels.", least=1024)
-    body_memory: int = setting(512 * MIB, "Bytes that all request bodies together may hold; more is a 429.", least=1024)
+    body_memory: int = setting(
+        1024 * MIB, "Bytes that all request bodies together may take, copies included; more is a 429.", least=1024
+    )
     decode_memory: int = setting(
         1536 * MIB, "Bytes that all images being decoded together may hold; more wait.", least=MIB
     )
     decode_threads: int = setting(0, "Threads that decode images; 0 is one per core.", least=0, most=256)
-    images_at_work: int = setting(64, "Images being fetched, decoded or detected together; more wait.", least=1)
+    images_at_work: int = setting(64, "Images being decoded or detected together; more wait.", least=1)
     max_requests: int = setting(256, "Inference requests at work at the same time; more is a 429.", least=1)
     request_timeout: float = setting(60.0, "Seconds that one request may take, from its body to its answer.", least=0.1)
     shutdown_timeout: float = setting(5.0, "Seconds that requests at work get to finish at shutdown.", least=0, most=60)
 
     fetch_timeout: float = setting(10.0, "Seconds that fetching one image may take.", least=0.1, most=600)
+    fetch_memory: int = setting(1024 * MIB, "Bytes that all images being fetched may take; more wait.", least=MIB)
     fetch_max_redirects: int = setting(3, "Redirects followed when an image is fetched.", least=0, most=20)
     fetch_connections: int = setting(64, "Connections open to image hosts at the same time.", least=1)
     fetch_allow_networks: tuple[Network, ...] = setting(

@@ -93,7 +93,7 @@ class MultipleFaces(InvalidRequest):
     code = "multiple_faces"
 
 
-# --- 404, 405, 409 -----------------------------------------------------------------------------
+# --- 404, 405, 408, 409 --------------------------------------------------------------------------
 
 
 class RouteNotFound(LikenessError):
@@ -125,6 +125,14 @@ class MethodNotAllowed(LikenessError):
     status = 405
     code = "method_not_allowed"
     sentence = "This path does not take this method: /docs shows which it takes."
+
+
+class RequestTimeout(LikenessError):
+    """The client stopped sending in the middle of its request."""
+
+    status = 408
+    code = "request_timeout"
+    sentence = "The request took too long to arrive: send it again."
 
 
 class GroupExists(LikenessError):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import socket
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import Any
 
 from sanic import Request, Sanic
@@ -21,6 +19,7 @@ from app.api.routes import Router
 from app.api.table import all_operations
 from app.config import Settings
 from app.errors import OperatorError
+from app.signals import StartInterrupted, StopSignals
 from app.wiring import open_services
 
 _LOG = "likeness"
@@ -31,8 +30,8 @@ _GRACE_S = 15
 _DRAINED_BODIES = 4
 
 
-def create_app(settings: Settings, *, name: str = "likeness") -> Sanic[Any, Any]:
-    """Makes the application; its services open when the server starts and close when it stops."""
+def create_app(settings: Settings, signals: StopSignals, *, name: str = "likeness") -> Sanic[Any, Any]:
+    """Makes the application; its services open when the server starts and close when it stops or is told to."""
     app: Sanic[Any, Any] = Sanic(name, configure_logging=False, error_handler=OneShapeErrors(), strict_slashes=False)
     app.config.update(
         {
@@ -53,30 +52,26 @@ def create_app(settings: Settings, *, name: str = "likeness") -> Sanic[Any, Any]
     Router(settings).add(app, operations)
     add_documentation(app, operations)
     _add_log_lines(app)
-    _add_life(app, settings)
+    _add_life(app, settings, signals)
     return app
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, signals: StopSignals) -> None:
     """Serves until SIGINT or SIGTERM.
 
     Raises:
         OperatorError: the service cannot start; the sentence says what to do.
     """
     listener = _bind(settings)
-    app = create_app(settings)
+    app = create_app(settings, signals)
     # One process: the embedded engines belong to it. (Sanic's process manager also hangs on a SIGTERM that comes
     # right after readiness.)
     try:
-        app.run(sock=listener, single_process=True, motd=False, access_log=False)
-    except _StartInterrupted:
+        app.run(sock=listener, single_process=True, register_sys_signals=False, motd=False, access_log=False)
+    except StartInterrupted:
         logging.getLogger(_LOG).info("Stopped")
     finally:
         listener.close()
-
-
-class _StartInterrupted(OperatorError):
-    """A signal came while the service was starting."""
 
 
 def _not_told_twice(record: logging.LogRecord) -> bool:
@@ -101,13 +96,21 @@ def _bind(settings: Settings) -> socket.socket:
     return listener
 
 
-def _add_life(app: Sanic[Any, Any], settings: Settings) -> None:
+def _stop(app: Sanic[Any, Any]) -> None:
+    """Ends serving, once it has begun: Sanic's loop must not be stopped while it runs the listeners of the start."""
+    if app.state.is_running:
+        app.stop()
+    else:
+        asyncio.get_running_loop().call_later(0.01, _stop, app)
+
+
+def _add_life(app: Sanic[Any, Any], settings: Settings, signals: StopSignals) -> None:
     stack = AsyncExitStack()
     log = logging.getLogger(_LOG)
 
     async def open_all(app: Sanic[Any, Any]) -> None:
         started = time.monotonic()
-        async with _signals_interrupt():
+        async with signals.interrupting(lambda: _stop(app)):
             app.ctx.services = await stack.enter_async_context(open_services(settings))
         app.ctx.seconds_to_start = time.monotonic() - started
 
@@ -125,36 +128,6 @@ def _add_life(app: Sanic[Any, Any], settings: Settings) -> None:
     app.before_server_start(open_all)
     app.after_server_start(tell_ready)
     app.after_server_stop(close_all)
-
-
-@asynccontextmanager
-async def _signals_interrupt() -> AsyncIterator[None]:
-    """Lets SIGINT and SIGTERM cancel the block: Sanic listens to them only once it serves.
-
-    Raises:
-        _StartInterrupted: one came.
-    """
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None, "runs inside a task"
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    came: list[bool] = []
-
-    def interrupt() -> None:
-        came.append(True)
-        task.cancel()
-
-    for number in numbers:
-        loop.add_signal_handler(number, interrupt)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not came:
-            raise
-        message = "The start was interrupted."
-        raise _StartInterrupted(message) from None
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
 
 
 def _add_log_lines(app: Sanic[Any, Any]) -> None:

@@ -20,14 +20,13 @@ from app.errors import OperatorError
 from app.fetch import Fetcher, FetchLimits
 from app.inference.client import TritonClient
 from app.inference.models import DetectorSpec, EmbedderSpec, ServedModel, detector_spec, embedder_spec
-from app.services.budget import MemoryBudget
 from app.services.face_pipeline import FacePipeline
 from app.services.face_search import FaceRules, FaceSearch
 from app.services.groups import Groups
 from app.services.health import Health
 from app.services.image_pipeline import ImagePipeline
 from app.services.image_search import ImageSearch
-from app.services.image_source import ImageSource
+from app.services.image_source import ImageLimits, ImageSource
 from app.store.groups import GroupStore
 from app.store.records import Family
 
@@ -113,7 +112,7 @@ async def _start_engines(
         milvus = EmbeddedMilvus(data_dir=settings.data_dir, log_dir=log_dir, on_restart=milvus_restarted)
         starting.append("Milvus Lite")
     if settings.embedded_triton:
-        for finding in verify(settings.model_repository):
+        for finding in await asyncio.to_thread(verify, settings.model_repository):
             if finding.fatal:
                 raise OperatorError(finding.sentence)
             log.warning("%s", finding.sentence)
@@ -158,7 +157,11 @@ async def _open_source(settings: Settings, stack: AsyncExitStack) -> ImageSource
     return ImageSource(
         fetcher,
         threads,
-        max_pixels=settings.max_image_pixels,
-        memory=MemoryBudget(settings.decode_memory),
-        at_work=settings.images_at_work,
+        ImageLimits(
+            max_bytes=settings.max_image_bytes,
+            max_pixels=settings.max_image_pixels,
+            fetched_memory=settings.fetch_memory,
+            decoded_memory=settings.decode_memory,
+            at_work=settings.images_at_work,
+        ),
     )

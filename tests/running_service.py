@@ -61,6 +61,22 @@ class RunningService:
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
+    @contextlib.contextmanager
+    def starting(self) -> Iterator[Self]:
+        """Starts it without waiting, and leaves nothing of it behind, whatever a test finds."""
+        self.start(wait=False)
+        try:
+            yield self
+        finally:
+            if self._process is not None and self._process.poll() is None:
+                self.kill()
+
+    def wait_for_log(self, text: str) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while text not in self.log:
+            assert time.monotonic() < deadline, f"{text!r} is not in the log:\n{self.log}"
+            time.sleep(0.001)
+
     def start(self, *, wait: bool = True) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LIKENESS_")}
         environment |= {"LIKENESS_PORT": str(self.port), "LIKENESS_DATA_DIR": str(self.data_dir)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
@@ -63,6 +64,9 @@ class OneShapeErrors(ErrorHandler):
                 return TooLarge("The request is too large: send less at once.")
             if status < 500 or status in _SENTENCES:
                 return LikenessError(_SENTENCES.get(status, "The request is not valid HTTP."))
+        if isinstance(exception, asyncio.CancelledError):
+            self._log.debug("%s: the client has gone", request_id(request))
+            return InternalError("The request was given up.")
         self._log.error("%s: %s", request_id(request), exception, exc_info=exception)
         return InternalError()
 

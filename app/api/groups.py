@@ -50,10 +50,9 @@ def group_operations(family: Family) -> list[Operation]:
         return schemas.Empty()
 
     async def delete(call: Call) -> schemas.Deleted:
-        ids = [
-            validation.image_id(value, field=f"ids[{index}]", index=index) for index, value in enumerate(call.body.ids)
-        ]
-        return schemas.Deleted(await groups(call).delete(name(call), validation.some(ids, field="ids")))
+        ids = validation.some(call.body.ids, field="ids")
+        possible = [each for each in ids if validation.is_possible_id(each)]
+        return schemas.Deleted(await groups(call).delete(name(call), possible))
 
     async def images(call: Call) -> schemas.ImagePage | schemas.FacePage:
         wanted = call.query.get("tag") or None

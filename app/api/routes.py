@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import msgspec
@@ -14,15 +14,20 @@ from app.api.error_handler import REQUEST_ID, request_id
 from app.api.operations import Answer, Call, Operation
 from app.api.validation import parse_body, query_of
 from app.config import Settings
-from app.errors import DeadlineExceeded, Overloaded, TooLarge
+from app.errors import DeadlineExceeded, Overloaded, RequestTimeout, TooLarge
 from app.services.budget import MemoryBudget
 from app.wiring import Services
+
+# Seconds without a byte of the body after which its sender is taken for gone.
+_STALLED_S = 10
+# While it is parsed a body is there in pieces, as a whole and as the strings in it.
+_BODY_COPIES = 3
 
 Handler = Callable[..., Coroutine[Any, Any, HTTPResponse]]
 
 
 class Admission:
-    """Permits for inference: without a free one a request is refused before its body is read.
+    """Permits for inference: without a free one a request is refused at once.
 
     Args:
         permits: requests that may be at work at the same time.
@@ -68,7 +73,7 @@ class Router:
                 operation.path.replace("{", "<").replace("}", ":str>"),
                 methods=[operation.method],
                 name=operation.id,
-                stream=operation.body is not None,
+                stream=True,  # bodies are read here, within limits, and never before by Sanic
                 unquote=True,
             )
 
@@ -76,9 +81,6 @@ class Router:
         async def handle(request: Request, **path: str) -> HTTPResponse:
             try:
                 async with asyncio.timeout(self._settings.request_timeout):
-                    if operation.inference:
-                        async with self._admission.permit():
-                            return await self._answer(operation, request, path)
                     return await self._answer(operation, request, path)
             except TimeoutError as error:
                 message = f"The request took longer than {self._settings.request_timeout:g} seconds: send less at once."
@@ -89,40 +91,64 @@ class Router:
     async def _answer(self, operation: Operation, request: Request, path: dict[str, str]) -> HTTPResponse:
         services: Services = request.app.ctx.services
         async with self._body(request, operation) as body:
-            result = await operation.handle(Call(services, self._settings, path, query_of(request.args), body))
+            # After the body: a client that only promises one must not keep a permit from others.
+            async with self._admission.permit() if operation.inference else nullcontext():
+                result = await operation.handle(Call(services, self._settings, path, query_of(request.args), body))
             return _response(request, result)
 
     @asynccontextmanager
     async def _body(self, request: Request, operation: Operation) -> AsyncIterator[msgspec.Struct | None]:
-        """Reads and parses the body, if any; its bytes count against the common budget until the block ends.
+        """Reads and parses the body, if any; its memory counts against the common budget until the block ends.
 
         Raises:
             InvalidRequest: it does not fit the operation's shape.
             TooLarge: it is over the limit.
             Overloaded: all bodies together are over theirs.
+            RequestTimeout: the client stopped sending.
         """
-        if operation.body is None:
-            yield None
-            return
-        most = self._settings.max_body_bytes
-        too_large = TooLarge(f"The body is larger than {most} bytes: send fewer or smaller images at once.")
-        if request.headers.get("content-length", "0").isdecimal() and int(request.headers["content-length"]) > most:
-            raise too_large
         held = 0
         chunks: list[bytes] = []
         try:
-            stream: Any = request.stream  # Sanic types it as a union of which one member can be read
-            while (chunk := await stream.read()) is not None:
-                if held + len(chunk) > most:
-                    raise too_large
-                self._bodies.take(len(chunk))
-                held += len(chunk)
+            async for chunk in self._chunks(request):
+                if operation.body is None:
+                    continue  # some clients send an empty object where nothing is asked for
+                self._bodies.take(len(chunk) * _BODY_COPIES)
+                held += len(chunk) * _BODY_COPIES
                 chunks.append(chunk)
+            if operation.body is None:
+                yield None
+                return
             body = parse_body(b"".join(chunks), operation.body)
             chunks.clear()
             yield body
         finally:
             self._bodies.give_back(held)
+
+    async def _chunks(self, request: Request) -> AsyncIterator[bytes]:
+        most = self._settings.max_body_bytes
+        too_large = TooLarge(f"The body is larger than {most} bytes: send fewer or smaller images at once.")
+        length = request.headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > most:
+            raise too_large
+        stream: Any = request.stream  # Sanic types it as a union of which one member can be read
+        received = 0
+        while True:
+            try:
+                async with asyncio.timeout(_STALLED_S):
+                    chunk = await stream.read()
+            except TimeoutError as error:
+                raise RequestTimeout from error
+            if chunk is None:
+                break
+            received += len(chunk)
+            if received > most:
+                raise too_large
+            yield chunk
+        # Sanic stops reading while much is buffered and resumes only to read more of a body: without this a client
+        # that hangs up after a large one would not be noticed.
+        transport: Any = request.transport
+        if transport is not None and not transport.is_reading():
+            transport.resume_reading()
 
 
 def _response(request: Request, result: msgspec.Struct | Answer) -> HTTPResponse:

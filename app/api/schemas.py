@@ -64,7 +64,10 @@ class CreateGroup(Struct):
 class DeleteImages(Struct):
     """Deletes images by id."""
 
-    ids: Annotated[list[Id], Meta(description="Ids to delete; unknown ones are left out of the answer.")]
+    ids: Annotated[
+        list[Id],
+        Meta(max_length=10_000, description="Ids to delete, at most 10,000; unknown ones are left out of the answer."),
+    ]
 
 
 class Image(Struct):
@@ -85,7 +88,7 @@ class PutImage(Struct):
 class SearchImages(Struct):
     """Searches a group with one or more images."""
 
-    images: list[Uri]
+    images: Annotated[list[Uri], Meta(max_length=1024)]
     threshold: Threshold | None = None
     limit: SearchLimit | None = None
 

@@ -21,6 +21,7 @@ _RESERVED_FACE_GROUP = "multi"  # it would collide with the path /groups/multi/s
 _MAX_ID_BYTES = 4096
 _MAX_TAG_BYTES = 256
 _MAX_DESC_BYTES = 64 * 1024
+_MAX_RAW_DESC_BYTES = 1024 * 1024
 _MAX_PAGE = 1000
 _DEFAULT_SEARCH_LIMIT = 100
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -72,7 +73,12 @@ def group_name(name: str, *, faces: bool) -> str:
     return name
 
 
-def image_id(value: str | None, *, field: str = "image.id", index: int | None = None) -> str:
+def is_possible_id(value: str) -> bool:
+    """Whether an image can have this id at all."""
+    return 0 < len(value.encode()) <= _MAX_ID_BYTES and not _CONTROL.search(value)
+
+
+def image_id(value: str | None) -> str:
     """Checks an id; a missing one becomes empty.
 
     Raises:
@@ -80,11 +86,11 @@ def image_id(value: str | None, *, field: str = "image.id", index: int | None = 
     """
     value = value or ""
     if len(value.encode()) > _MAX_ID_BYTES:
-        message = f"{field} is longer than {_MAX_ID_BYTES} bytes in UTF-8: shorten it."
-        raise InvalidId(message, index=index)
+        message = f"image.id is longer than {_MAX_ID_BYTES} bytes in UTF-8: shorten it."
+        raise InvalidId(message)
     if _CONTROL.search(value):
-        message = f"{field} holds a control character: only tab, line feed and carriage return are allowed."
-        raise InvalidId(message, index=index)
+        message = "image.id holds a control character: only tab, line feed and carriage return are allowed."
+        raise InvalidId(message)
     return value
 
 
@@ -126,6 +132,9 @@ def desc(value: Raw | UnsetType) -> str:
     """
     if value is UNSET:
         return "{}"
+    if len(bytes(value)) > _MAX_RAW_DESC_BYTES:
+        message = f"image.desc is larger than {_MAX_RAW_DESC_BYTES} bytes even with its white space: shorten it."
+        raise InvalidRequest(message)
     compact = msgspec.json.format(bytes(value), indent=-1)
     if len(compact) > _MAX_DESC_BYTES:
         message = f"image.desc is {len(compact)} bytes of JSON, at most {_MAX_DESC_BYTES} are kept: shorten it."

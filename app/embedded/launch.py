@@ -28,6 +28,8 @@ def main() -> int:
     def end_with_guard() -> None:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
+    # The service blocks them for itself; here they shall arrive, and at the program as well.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     prctl = ctypes.CDLL(None).prctl
     signal.signal(PARENT_DIED, kill_group)
     prctl(PR_SET_PDEATHSIG, PARENT_DIED)

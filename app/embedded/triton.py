@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -31,6 +32,7 @@ _START_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 4.0
 _LOOPBACK = "127.0.0.1"
 _MACHINE = "machine"
+_GIVEN_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (where POSIX keeps shared memory)
 
 # Asked of the server's own interpreter: where its packages, its libpython and its version are, and which NumPy it has.
@@ -75,10 +77,13 @@ class TritonInstallation:
         if not python.exists():
             message = f"The environment of the embedded Triton is missing ({python}): {again}."
             raise OperatorError(message)
-        probe = subprocess.run(  # noqa: S603
-            [str(python), "-I", "-c", _PROBE], capture_output=True, text=True, timeout=60, check=False
-        )
-        if probe.returncode != 0:
+        try:
+            probe = subprocess.run(  # noqa: S603
+                [str(python), "-I", "-c", _PROBE], capture_output=True, text=True, timeout=60, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            probe = None
+        if probe is None or probe.returncode != 0:
             message = f"The environment of the embedded Triton is damaged ({python}): delete it and {again}."
             raise OperatorError(message)
         facts = json.loads(probe.stdout)
@@ -141,7 +146,8 @@ class EmbeddedTriton:
     """
 
     def __init__(self, *, python: Path, model_repository: Path, data_dir: Path, log_dir: Path, cores: int = 0) -> None:
-        self._installation = TritonInstallation.find(python.absolute())
+        self._python = python.absolute()
+        self._found: TritonInstallation | None = None
         self._repository = model_repository.resolve()
         self._data_dir = data_dir.resolve()
         self._log_dir = log_dir.resolve()
@@ -172,7 +178,7 @@ class EmbeddedTriton:
     async def __aenter__(self) -> Self:
         self._lock = lock(self._data_dir / "triton.lock")
         try:
-            self._remove_shared_memory()
+            self._found = await asyncio.to_thread(TritonInstallation.find, self._python)
             self._lay_out_backends()
             self._fit_to_machine()
             await self._start()
@@ -206,6 +212,11 @@ class EmbeddedTriton:
     def _chosen(self) -> tuple[int, int, int]:
         assert self._ports is not None, "EmbeddedTriton is not entered"
         return self._ports
+
+    @property
+    def _installation(self) -> TritonInstallation:
+        assert self._found is not None, "EmbeddedTriton is not entered"
+        return self._found
 
     @property
     def _backends(self) -> Path:
@@ -255,6 +266,7 @@ class EmbeddedTriton:
             )
 
     def _program(self) -> Program:
+        self._remove_shared_memory()
         http, grpc, metrics = self._chosen
         options: dict[str, str | int | Path] = {
             "model-repository": self._repository,
@@ -296,11 +308,17 @@ class EmbeddedTriton:
 
 
 def _free_ports() -> tuple[int, int, int]:
-    """Three ports of the loopback address that nobody listens on at this moment."""
+    """Three ports of the loopback address that nobody listens on at this moment.
+
+    They are kept over restarts of the server, so they lie below the range from which the kernel gives ports to
+    outgoing connections: nobody gets one by chance while the server is away.
+    """
+    first_given = int(_GIVEN_PORTS.read_text().split()[0]) if _GIVEN_PORTS.exists() else 32768
+    ports: list[int] = []
     with contextlib.ExitStack() as sockets:
-        ports = []
-        for _ in range(3):
+        while len(ports) < 3:
             listener = sockets.enter_context(socket.socket())
-            listener.bind((_LOOPBACK, 0))
-            ports.append(listener.getsockname()[1])
+            with contextlib.suppress(OSError):
+                listener.bind((_LOOPBACK, random.randint(min(20000, first_given - 1000), first_given - 1)))  # noqa: S311
+                ports.append(listener.getsockname()[1])
     return ports[0], ports[1], ports[2]

@@ -1,5 +1,6 @@
 """Image URIs to bytes: http, https and data URIs, within limits of size, time and reachable addresses."""
 
+from app.fetch.data_uri import is_data_uri
 from app.fetch.fetcher import Fetcher, FetchLimits
 
-__all__ = ["FetchLimits", "Fetcher"]
+__all__ = ["FetchLimits", "Fetcher", "is_data_uri"]

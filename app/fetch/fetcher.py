@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,6 +18,8 @@ from app.fetch.addresses import IpNetwork, PublicResolver, blocked, literal_addr
 from app.fetch.data_uri import decode_data_uri, is_data_uri
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_LONGEST_URL: Final = 8192
+_LONGEST_HOST: Final = 300  # a name has at most 253 characters; credentials and a port may stand around it
 _OFF_LOOP_CHARACTERS: Final = 262_144  # a data URI longer than this is decoded in a thread: about 1 ms of work
 
 
@@ -174,6 +177,9 @@ def _parse(uri: str) -> URL:
     # Looked at before parsing: the parser drops spaces and control characters in front of the scheme.
     if not uri[:8].lower().startswith(("http://", "https://")):
         raise UnsupportedUri("An image URI must start with http://, https:// or data:.")
+    # And so is its length: encoding an international host name takes time that grows with its square.
+    if len(uri) > _LONGEST_URL or len(re.split(r"[/?#]", uri[8:], maxsplit=1)[0]) > _LONGEST_HOST:
+        raise UnsupportedUri("The image URI is too long: shorten it, or send a data URI.")
     try:
         url = URL(uri)
     except ValueError as error:

@@ -18,7 +18,7 @@ from app.errors import Closing, LikenessError, Overloaded
 Outputs = dict[str, NDArray[Any]]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Entry:
     item: NDArray[Any]
     answer: asyncio.Future[Outputs]
@@ -153,7 +153,9 @@ class MicroBatcher:
             for entry in batch:
                 if not entry.answer.done():
                     # One exception each: a shared one would collect the tracebacks of all callers.
-                    entry.answer.set_exception(copy.copy(error))
+                    own = copy.copy(error)
+                    own.__cause__ = error.__cause__
+                    entry.answer.set_exception(own)
         except Exception as error:
             for entry in batch:
                 if not entry.answer.done():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -39,15 +40,35 @@ class TritonClient:
         self._url = url
         self._timeout = timeout
         self._client: Any = None
+        self._losses = 0
+        self._watcher: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         self._client = InferenceServerClient(self._url, channel_args=_CHANNEL)
+        self._watcher = asyncio.create_task(self._watch())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.wait([self._watcher])
         await self._client.close()
+
+    @property
+    def losses(self) -> int:
+        """How often a connection was lost so far: behind the next one there may be another server."""
+        return self._losses
+
+    async def _watch(self) -> None:
+        channel: grpc.aio.Channel = self._client._channel
+        state = channel.get_state()
+        while True:
+            await channel.wait_for_state_change(state)
+            if state is grpc.ChannelConnectivity.READY:
+                self._losses += 1
+            state = channel.get_state()
 
     async def infer(self, model: str, inputs: Arrays, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Runs one batch.

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from numpy.typing import NDArray
@@ -17,6 +20,8 @@ from app.inference.client import TritonClient
 
 _CLOSE_TIMEOUT_S = 2.0
 _CONFIG_TIMEOUT_S = 5.0
+# A model that is reloaded under a connection that stays is noticed after so long.
+_SPEC_AGE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +130,24 @@ def embedder_spec(model: str, config: Mapping[str, Any]) -> EmbedderSpec:
 SpecT = TypeVar("SpecT", bound=ModelSpec)
 
 
+@dataclass(frozen=True, slots=True)
+class Inference(Generic[SpecT]):
+    """What a model answered, and what it said of itself when it did.
+
+    Attributes:
+        outputs: arrays by name, without a batch axis.
+        spec: of the model that made them.
+    """
+
+    outputs: Outputs
+    spec: SpecT
+
+
 class ServedModel(Generic[SpecT]):
     """One model on Triton.
 
-    Its specification is read on first use, and again after Triton was away: it may have come back with other models.
+    Its specification is read on first use, again after Triton was away, and every few seconds: it may have come back
+    with another model, whose embeddings must not be taken for the old one's.
 
     Args:
         client: the connection.
@@ -156,8 +175,11 @@ class ServedModel(Generic[SpecT]):
         self._max_waiting = max_waiting
         self._in_flight = in_flight
         self._spec: SpecT | None = None
+        self._read_at = -math.inf
+        self._losses = 0
         self._batcher: MicroBatcher | None = None
         self._reading = asyncio.Lock()
+        self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def name(self) -> str:
@@ -173,16 +195,16 @@ class ServedModel(Generic[SpecT]):
         spec, _ = await self._opened()
         return spec
 
-    async def infer(self, item: NDArray[Any]) -> Outputs:
-        """Runs one item (no batch axis) and returns its outputs by name (no batch axis).
+    async def infer(self, item: NDArray[Any]) -> Inference[SpecT]:
+        """Runs one item (no batch axis).
 
         Raises:
             Overloaded: too many items wait.
             Closing: the service is shutting down.
-            BackendUnavailable: Triton or the model does not answer.
+            BackendUnavailable: Triton or the model does not answer, or the model was replaced meanwhile.
         """
-        _, batcher = await self._opened()
-        return await batcher.submit(item)
+        spec, batcher = await self._opened()
+        return Inference(await batcher.submit(item), spec)
 
     async def ready(self, *, timeout: float) -> bool:
         """Whether Triton serves the model at this moment."""
@@ -192,26 +214,47 @@ class ServedModel(Generic[SpecT]):
         """Refuses new items and ends those at work."""
         if self._batcher is not None:
             await self._batcher.close(_CLOSE_TIMEOUT_S)
+        if self._closing:
+            await asyncio.wait(self._closing)
 
     async def _opened(self) -> tuple[SpecT, MicroBatcher]:
-        if self._spec is not None and self._batcher is not None:
-            return self._spec, self._batcher
-        async with self._reading:
-            if self._spec is None or self._batcher is None:
-                spec = self._parse(self.name, await self._client.config(self.name, timeout=_CONFIG_TIMEOUT_S))
-                if self._batcher is None:
-                    self._batcher = MicroBatcher(
-                        self._run,
-                        max_batch=spec.max_batch,
-                        max_waiting=self._max_waiting,
-                        in_flight=self._in_flight or spec.instances + 1,
-                    )
-                self._spec = spec
-            return self._spec, self._batcher
+        if not self._is_fresh():
+            async with self._reading:
+                if not self._is_fresh():
+                    await self._read()
+        assert self._spec is not None
+        assert self._batcher is not None
+        return self._spec, self._batcher
 
-    async def _run(self, batch: NDArray[Any]) -> Outputs:
+    def _is_fresh(self) -> bool:
+        return time.monotonic() - self._read_at < _SPEC_AGE_S and self._losses == self._client.losses
+
+    async def _read(self) -> None:
+        losses = self._client.losses
+        spec = self._parse(self.name, await self._client.config(self.name, timeout=_CONFIG_TIMEOUT_S))
+        if spec != self._spec:
+            if self._batcher is not None:
+                # What waits was made for the model before: it is refused, and what is at work may end.
+                task = asyncio.create_task(self._batcher.close(_CLOSE_TIMEOUT_S))
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+            self._batcher = MicroBatcher(
+                partial(self._run, spec),
+                max_batch=spec.max_batch,
+                max_waiting=self._max_waiting,
+                in_flight=self._in_flight or spec.instances + 1,
+            )
+            self._spec = spec
+        self._losses = losses
+        self._read_at = time.monotonic()
+
+    async def _run(self, spec: SpecT, batch: NDArray[Any]) -> Outputs:
+        await self._opened()  # after a lost connection: is it still the same model?
+        if spec != self._spec:
+            message = f"The model {self.name} was replaced: try again."
+            raise BackendUnavailable(message)
         try:
             return await self._client.infer(self.name, {self._input: batch}, self._outputs)
         except BackendUnavailable:
-            self._spec = None
+            self._read_at = -math.inf
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -44,7 +45,8 @@ class MemoryBudget:
                 if waiter.done() and not waiter.cancelled():
                     self.give_back(size)  # granted in the very turn in which the caller left
                 else:
-                    self._waiters.remove(place)
+                    with contextlib.suppress(ValueError):  # passed over already by one who gave bytes back
+                        self._waiters.remove(place)
                     self._grant()
                 raise
         else:

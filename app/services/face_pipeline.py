@@ -13,6 +13,7 @@ from app.catalogue.roles import BOXES, EMBEDDING, LANDMARKS, SCORES
 from app.inference.models import DetectorSpec, EmbedderSpec, ServedModel
 from app.services.fan_out import for_each
 from app.services.image_source import ImageSource
+from app.services.rows import Embedded
 from app.vision.alignment import aligned_chip
 from app.vision.detection import Face, faces_from_candidates
 from app.vision.letterbox import letterbox
@@ -41,20 +42,20 @@ class FacesInImage:
         self._source = source
         self._embedder = embedder
 
-    async def embed(self, faces: Sequence[Face]) -> list[NDArray[np.float32]]:
-        """FP32 [D] embeddings of some of the faces, in their order."""
-        embeddings: list[NDArray[np.float32]] = []
+    async def embed(self, faces: Sequence[Face]) -> list[Embedded]:
+        """Embeddings of some of the faces, in their order."""
+        embedded: list[Embedded] = []
         for start in range(0, len(faces), _FACES_AT_ONCE):
-            embeddings += await for_each(faces[start : start + _FACES_AT_ONCE], self._embed)
-        return embeddings
+            embedded += await for_each(faces[start : start + _FACES_AT_ONCE], self._embed)
+        return embedded
 
-    async def _embed(self, face: Face) -> NDArray[np.float32]:
+    async def _embed(self, face: Face) -> Embedded:
         spec = await self._embedder.spec()
         chip = await self._source.in_thread(
             partial(aligned_chip, self._image, face.landmarks, spec.alignment_template, spec.input_size)
         )
-        outputs = await self._embedder.infer(chip)
-        return outputs[EMBEDDING]
+        answer = await self._embedder.infer(chip)
+        return Embedded(answer.outputs[EMBEDDING], answer.spec)
 
 
 class FacePipeline:
@@ -89,7 +90,7 @@ class FacePipeline:
         frame = await self._source.in_thread(
             partial(letterbox, image, long_side=spec.input_long_side, multiple=spec.input_multiple)
         )
-        outputs = await self._detector.infer(frame.pixels)
+        outputs = (await self._detector.infer(frame.pixels)).outputs
         return faces_from_candidates(
             outputs[BOXES],
             outputs[SCORES],

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from app.errors import MultipleFaces, NoFace
 from app.services.face_pipeline import FacePipeline
-from app.services.fan_out import for_each
-from app.services.rows import NewImage, RowGate, ScoredRow, random_id, scored
+from app.services.fan_out import for_each_image
+from app.services.rows import Embedded, NewImage, RowGate, ScoredRow, check_size, random_id, scored, vectors
 from app.store.groups import GroupStore
 from app.store.records import BoundingBox, Family, Record, Row
 from app.vision.calibration import calibration
@@ -83,7 +80,7 @@ class FaceSearch:
         """
         await self._gate.admits(group, await self._pipeline.spec())
         await self._gate.is_free(group, image.id)
-        record, stored = await self._record(image)
+        record, stored = await self._record(group, image)
         await self._store.add(Family.FACE, group, record)
         return stored
 
@@ -95,7 +92,7 @@ class FaceSearch:
         """
         await self._gate.admits(group, await self._pipeline.spec())
         await self._gate.is_taken(group, image.id)
-        record, stored = await self._record(image)
+        record, stored = await self._record(group, image)
         await self._store.update(Family.FACE, group, record)
         return stored
 
@@ -107,30 +104,32 @@ class FaceSearch:
         """
         spec = await self._pipeline.spec()
         await self._gate.admits(group, spec)
-        images = await for_each(uris, self._embedded_faces)
-        embeddings = [embedding for faces in images for _, embedding in faces]
+        images = await for_each_image(uris, self._embedded_faces)
+        embedded = [each for faces in images for _, each in faces]
+        check_size(len(embedded), limit)
         scale = calibration(spec.calibration)
         found = iter(
             await self._store.search(
-                Family.FACE, group, np.stack(embeddings), limit=limit, bound=scale.bound(threshold)
+                Family.FACE, group, vectors(embedded, spec), limit=limit, bound=scale.bound(threshold)
             )
-            if embeddings
+            if embedded
             else []
         )
         return [[FaceHits(_box(face), scored(next(found), scale, threshold)) for face, _ in faces] for faces in images]
 
-    async def _embedded_faces(self, uri: str) -> list[tuple[Face, NDArray[np.float32]]]:
+    async def _embedded_faces(self, uri: str) -> list[tuple[Face, Embedded]]:
         async with self._pipeline.open(uri) as image:
             return list(zip(image.faces, await image.embed(image.faces), strict=True))
 
-    async def _record(self, image: NewImage) -> tuple[Record, StoredFace]:
+    async def _record(self, group: str, image: NewImage) -> tuple[Record, StoredFace]:
         async with self._pipeline.open(image.uri) as opened:
             large = [face for face in opened.faces if min(face.width, face.height) >= self._rules.min_size]
             self._judge(opened.faces, large)
-            [embedding] = await opened.embed(large[:1])
+            [embedded] = await opened.embed(large[:1])
+        await self._gate.admits(group, embedded.spec)  # the model may have been replaced since the first look
         box = _box(large[0])
         row = Row(image.id or random_id(), image.tag, image.desc, box)
-        return Record(row, embedding), StoredFace(row.id, box, len(large))
+        return Record(row, embedded.vector), StoredFace(row.id, box, len(large))
 
     def _judge(self, faces: Sequence[Face], large: Sequence[Face]) -> None:
         least = self._rules.min_size

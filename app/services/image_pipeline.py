@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
-from numpy.typing import NDArray
-
 from app.catalogue.roles import EMBEDDING
 from app.inference.models import EmbedderSpec, ServedModel
 from app.services.image_source import ImageSource
+from app.services.rows import Embedded
 from app.vision.letterbox import squash
 
 # A JPEG may be decoded at a reduced scale of at least this many times the model's input.
@@ -32,10 +30,10 @@ class ImagePipeline:
         """What the embedding model says of itself."""
         return await self._embedder.spec()
 
-    async def embed(self, uri: str) -> NDArray[np.float32]:
-        """FP32 [D] embedding of the image at ``uri``."""
+    async def embed(self, uri: str) -> Embedded:
+        """The embedding of the image at ``uri``."""
         spec = await self._embedder.spec()
         async with self._source.open(uri, needed_side=spec.input_size * _OVERSAMPLING) as image:
             pixels = await self._source.in_thread(partial(squash, image, spec.input_size))
-        outputs = await self._embedder.infer(pixels)
-        return outputs[EMBEDDING]
+        answer = await self._embedder.infer(pixels)
+        return Embedded(answer.outputs[EMBEDDING], answer.spec)

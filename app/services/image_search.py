@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from app.services.fan_out import for_each
+from app.services.fan_out import for_each_image
 from app.services.image_pipeline import ImagePipeline
-from app.services.rows import NewImage, RowGate, ScoredRow, random_id, scored
+from app.services.rows import NewImage, RowGate, ScoredRow, random_id, scored, vectors
 from app.store.groups import GroupStore
 from app.store.records import Family, Record, Row
 from app.vision.calibration import calibration
@@ -35,7 +33,7 @@ class ImageSearch:
         """
         await self._gate.admits(group, await self._pipeline.spec())
         await self._gate.is_free(group, image.id)
-        record = await self._record(image)
+        record = await self._record(group, image)
         await self._store.add(Family.IMAGE, group, record)
         return record.row.id
 
@@ -47,7 +45,7 @@ class ImageSearch:
         """
         await self._gate.admits(group, await self._pipeline.spec())
         await self._gate.is_taken(group, image.id)
-        await self._store.update(Family.IMAGE, group, await self._record(image))
+        await self._store.update(Family.IMAGE, group, await self._record(group, image))
 
     async def search(self, group: str, uris: Sequence[str], *, threshold: float, limit: int) -> list[list[ScoredRow]]:
         """For every image the rows at or over the threshold, best first.
@@ -57,13 +55,14 @@ class ImageSearch:
         """
         spec = await self._pipeline.spec()
         await self._gate.admits(group, spec)
-        embeddings = await for_each(uris, self._pipeline.embed)
+        embedded = await for_each_image(uris, self._pipeline.embed)
         scale = calibration(spec.calibration)
         found = await self._store.search(
-            Family.IMAGE, group, np.stack(embeddings), limit=limit, bound=scale.bound(threshold)
+            Family.IMAGE, group, vectors(embedded, spec), limit=limit, bound=scale.bound(threshold)
         )
         return [scored(hits, scale, threshold) for hits in found]
 
-    async def _record(self, image: NewImage) -> Record:
-        embedding = await self._pipeline.embed(image.uri)
-        return Record(Row(image.id or random_id(), image.tag, image.desc, None), embedding)
+    async def _record(self, group: str, image: NewImage) -> Record:
+        embedded = await self._pipeline.embed(image.uri)
+        await self._gate.admits(group, embedded.spec)  # the model may have been replaced since the first look
+        return Record(Row(image.id or random_id(), image.tag, image.desc, None), embedded.vector)

@@ -5,39 +5,56 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.fetch import Fetcher
+from app.fetch import Fetcher, is_data_uri
 from app.services.budget import MemoryBudget
 from app.vision.decode import decode, read_header
 
 ResultT = TypeVar("ResultT")
 
 
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What images may cost.
+
+    Attributes:
+        max_bytes: largest encoded image.
+        max_pixels: largest image.
+        fetched_memory: bytes that all images being fetched may take together.
+        decoded_memory: bytes that all images being decoded may take together.
+        at_work: images that may be open at the same time.
+    """
+
+    max_bytes: int
+    max_pixels: int
+    fetched_memory: int
+    decoded_memory: int
+    at_work: int
+
+
 class ImageSource:
-    """Fetches and decodes images.
+    """Fetches and decodes images; what is over a limit waits, or is refused where waiting cannot help.
 
     Args:
         fetcher: brings the bytes.
         threads: runs everything that keeps a core busy.
-        max_pixels: largest image.
-        memory: bytes that images being decoded may hold together.
-        at_work: images that may be open at the same time; more wait.
+        limits: what images may cost.
     """
 
-    def __init__(
-        self, fetcher: Fetcher, threads: ThreadPoolExecutor, *, max_pixels: int, memory: MemoryBudget, at_work: int
-    ) -> None:
+    def __init__(self, fetcher: Fetcher, threads: ThreadPoolExecutor, limits: ImageLimits) -> None:
         self._fetcher = fetcher
         self._threads = threads
-        self._max_pixels = max_pixels
-        self._memory = memory
-        self._slots = asyncio.Semaphore(at_work)
+        self._limits = limits
+        self._fetched = MemoryBudget(limits.fetched_memory)
+        self._decoded = MemoryBudget(limits.decoded_memory)
+        self._slots = asyncio.Semaphore(limits.at_work)
 
     @asynccontextmanager
     async def open(self, uri: str, *, needed_side: int | None = None) -> AsyncIterator[NDArray[np.uint8]]:
@@ -50,22 +67,25 @@ class ImageSource:
         Raises:
             UnsupportedUri, BlockedAddress, FetchFailed, FetchTimeout, TooLarge, UndecodableImage.
         """
-        async with self._slots:
+        # A data URI's bytes count with the body that it came in. Slots come after the fetch: a slow host must not
+        # keep them from images that are there.
+        reserved = nullcontext() if is_data_uri(uri) else self._fetched.hold(self._limits.max_bytes)
+        async with reserved:
             data = await self._fetcher.fetch(uri)
-            header = await self.in_thread(partial(read_header, data, max_pixels=self._max_pixels))
-            async with self._memory.hold(header.decoded_bytes):
-                image = await self.in_thread(
-                    partial(decode, data, max_pixels=self._max_pixels, needed_side=needed_side)
-                )
-                del data
-                yield image
+            async with self._slots:
+                header = await self.in_thread(partial(read_header, data, max_pixels=self._limits.max_pixels))
+                async with self._decoded.hold(header.decoded_bytes):
+                    yield await self.in_thread(
+                        partial(decode, data, max_pixels=self._limits.max_pixels, needed_side=needed_side)
+                    )
 
     async def in_thread(self, work: Callable[[], ResultT]) -> ResultT:
         """Runs ``work`` in a worker thread; a cancelled caller leaves only after it ended: it still holds memory."""
-        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        running = self._threads.submit(work)
+        future = asyncio.wrap_future(running)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            future.cancel()  # not yet started: never starts
-            await asyncio.wait([future])
+            if not running.cancel():  # it has begun, and threads cannot be stopped
+                await asyncio.wait([future])
             raise

@@ -6,13 +6,17 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.errors import IdExists, ImageNotFound
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import BackendUnavailable, IdExists, ImageNotFound, TooLarge
 from app.inference.models import EmbedderSpec
 from app.store.groups import GroupStore
 from app.store.records import EmbeddingSpace, Family, Hit, Metric, Row
 from app.vision.calibration import Calibration
 
 _ID_BYTES = 16  # 128 random bits
+_MAX_HITS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,45 @@ class ScoredRow:
     score: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedded:
+    """An embedding and the model that made it.
+
+    Attributes:
+        vector: FP32 [D].
+        spec: what the model said of itself.
+    """
+
+    vector: NDArray[np.float32]
+    spec: EmbedderSpec
+
+
+def vectors(embedded: Sequence[Embedded], spec: EmbedderSpec) -> NDArray[np.float32]:
+    """FP32 [n, D] of embeddings that must all be of one model.
+
+    Raises:
+        BackendUnavailable: the model was replaced while they were made.
+    """
+    if any(each.spec.model_id != spec.model_id for each in embedded):
+        message = "The embedding model was replaced meanwhile: try again."
+        raise BackendUnavailable(message)
+    return np.stack([each.vector for each in embedded])
+
+
+def check_size(queries: int, limit: int) -> None:
+    """Refuses a search whose answer could hold more hits than fit in memory.
+
+    Raises:
+        TooLarge: it could.
+    """
+    if queries * limit > _MAX_HITS:
+        message = (
+            f"The answer could hold {queries * limit} hits, at most {_MAX_HITS} are given: "
+            "lower limit, or send fewer images at once."
+        )
+        raise TooLarge(message)
+
+
 def random_id() -> str:
     """A new id of 128 random bits, URL-safe."""
     return secrets.token_urlsafe(_ID_BYTES)
@@ -63,7 +106,7 @@ def scored(hits: Sequence[Hit], calibration: Calibration, threshold: float) -> l
 
 
 class RowGate:
-    """What must hold before a write is worth any inference; the store checks it again under its lock.
+    """What must hold before a write is worth any inference; the store checks ids again under its lock.
 
     Args:
         store: where rows are kept.

@@ -46,6 +46,9 @@ class Connection:
         Raises:
             BackendUnavailable: Milvus does not answer.
         """
+        if self._engine is not None and self._engine.lost_a_collection():
+            _log.error("Milvus has lost a collection: reading the registry again")
+            self._known = False
         if self._engine is not None and self._known:
             return self._engine
         if self._opening is None:

@@ -24,10 +24,11 @@ VECTOR_FIELD = "embedding"
 
 _CONNECT_TIMEOUT_S = 3.0
 _DEFINITION_TIMEOUT_S = 60.0  # creating and loading a collection takes seconds on a server
+_NOT_FOUND = 100
 _NOT_LOADED = 101
 # Milvus's codes for a call that is wrong in itself, so that trying again cannot help
 # (https://github.com/milvus-io/milvus/blob/master/pkg/util/merr/errors.go).
-_REFUSED = {100, 700, *range(1100, 1200)}
+_REFUSED = {700, *range(1100, 1200)}
 _REFUSED_BY_GRPC = {
     grpc.StatusCode.INVALID_ARGUMENT,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -51,6 +52,7 @@ class Engine:
         self._client = client
         self._timeout_s = timeout_s
         self._loaded: set[str] = set()
+        self._lost = False
         self.profile = profile
 
     @classmethod
@@ -76,6 +78,11 @@ class Engine:
     async def close(self) -> None:
         """Closes the connection."""
         await self._client.close()
+
+    def lost_a_collection(self) -> bool:
+        """Whether a collection that should be there was not, since this was last asked: the registry is out of date."""
+        lost, self._lost = self._lost, False
+        return lost
 
     def forget_loaded(self) -> None:
         """Loads collections again before their next use: for when the engine was restarted."""
@@ -240,9 +247,9 @@ class Engine:
             return await action()
         except MilvusException as error:
             if error.code != _NOT_LOADED:
-                raise _translated(error) from error
+                raise self._translated(error) from error
         except _FOREIGN as error:
-            raise _translated(error) from error
+            raise self._translated(error) from error
         await self._load(collection)  # a server that was restarted may come back with its collections released
         return await self._call(action)
 
@@ -255,7 +262,12 @@ class Engine:
         try:
             return await action()
         except _FOREIGN as error:
-            raise _translated(error) from error
+            raise self._translated(error) from error
+
+    def _translated(self, error: Exception) -> LikenessError:
+        if isinstance(error, MilvusException) and error.code == _NOT_FOUND:
+            self._lost = True
+        return _translated(error)
 
 
 async def _version(client: AsyncMilvusClient, timeout_s: float) -> str | None:

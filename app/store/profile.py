@@ -102,7 +102,7 @@ def profile_for(version: str | None) -> EngineProfile:
             range_search=True,
             partitioned=False,  # 2.5.1 rejects filters on a partition key
             delete_barrier=False,
-            rows_per_answer=10 * _MAX_RESULTS,  # it sets no limit: this one is for memory
+            rows_per_answer=_MAX_RESULTS,  # it sets no limit: this one is for memory
             ids_per_answer=10 * _MAX_RESULTS,
         )
     found = re.match(r"v?(\d+)\.(\d+)", version)

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 # Scores are given with six decimals: a model's output differs in the seventh from batch to batch.
 _DECIMALS = 6
+# So much a score may have gained by rounding.
+_ROUNDED = 0.5 * 10**-_DECIMALS
 # Searched bounds are this much wider than the threshold's exact inverse; the score decides in the end.
 _SLACK = 1e-5
 
@@ -42,9 +44,12 @@ class SigmoidOfDistance:
         """The largest distance whose score reaches the threshold; infinite for 0, negative where none does."""
         if threshold <= 0:
             return math.inf
-        if threshold >= 1:
+        least = threshold - _ROUNDED
+        if least >= 1 - _ROUNDED:
             return -1.0
-        logit = math.log(threshold / (1 - threshold))
+        if least <= 0:
+            return math.inf
+        logit = math.log(least / (1 - least))
         return self.midpoint - (logit - self.offset) / self.slope + _SLACK
 
 
@@ -62,9 +67,10 @@ class PowerOfCosine:
 
     def bound(self, threshold: float) -> float:
         """The smallest similarity whose score reaches the threshold; minus one for 0."""
-        if threshold <= 0:
+        least = threshold - _ROUNDED
+        if least <= 0:
             return -1.0
-        return self.floor + (1 - self.floor) * math.pow(threshold, 1 / self.exponent) - _SLACK
+        return self.floor + (1 - self.floor) * math.pow(least, 1 / self.exponent) - _SLACK
 
 
 def calibration(parameters: Mapping[str, Any]) -> Calibration:

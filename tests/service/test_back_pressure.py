@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -72,6 +73,49 @@ def test_a_client_that_hangs_up_stops_the_work(service: RunningService, host: Im
         connection.close()
         assert host.left.acquire(timeout=10), "the service still waits for the image"
         assert service.call("GET", group).body["count"] == 0
+
+
+def test_a_client_that_hangs_up_after_a_large_body_is_noticed_too(service: RunningService, host: ImageHost) -> None:
+    with fresh_group(service, "image", "hanging-up") as group:
+        body = json.dumps({"more": "x" * 1_000_000, "image": {"uri": f"{host.url}/slow"}}).encode()
+        connection = socket.create_connection(("127.0.0.1", service.port))
+        connection.sendall(
+            f"POST {group}/add HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+        )
+        assert host.asked.acquire(timeout=10)
+        connection.close()
+        assert host.left.acquire(timeout=10), "the service still waits for the image"
+
+
+def test_clients_that_only_promise_a_body_keep_nothing_from_others(small: RunningService) -> None:
+    with fresh_group(small, "image", "promises") as group, contextlib.ExitStack() as idle:
+        for _ in range(4):
+            connection = idle.enter_context(socket.create_connection(("127.0.0.1", small.port)))
+            connection.sendall(f"POST {group}/add HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n".encode())
+        assert small.call("POST", f"{group}/add", {"image": {"uri": drawing_uri(1)}}).status == 200
+
+
+def test_a_chunked_body_is_read_and_a_missing_one_is_told(service: RunningService) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
+    path = "/v1/image/groups/chunked"
+    connection.request("POST", path, body=iter([b'{"config": {"cap', b'acity": 5}}']), encode_chunked=True,
+                       headers={"Transfer-Encoding": "chunked"})  # fmt: skip
+    answer = connection.getresponse()
+    assert (answer.status, answer.read()) == (200, b"{}")
+    connection.request("POST", path)
+    answer = connection.getresponse()
+    assert (answer.status, json.load(answer)["code"]) == (400, "invalid_json")
+    connection.request("POST", f"{path}/remove")
+    answer = connection.getresponse()
+    assert (answer.status, answer.read()) == (200, b"{}")
+    connection.close()
+
+
+def test_a_body_where_none_is_asked_for_is_taken_within_the_limit(service: RunningService) -> None:
+    service.call("POST", "/v1/image/groups/emptied", {"config": {"capacity": 5}})
+    too_large = service.call("POST", "/v1/image/groups/emptied/remove", raw=b" " * (64 * 1024 * 1024 + 1))
+    assert (too_large.status, too_large.body["code"]) == (413, "too_large")
+    assert service.call("POST", "/v1/image/groups/emptied/remove", {}).status == 200
 
 
 def test_bodies_over_the_common_budget_are_refused_and_the_budget_comes_back(small: RunningService) -> None:

@@ -141,11 +141,18 @@ def test_a_garbled_marker_is_refused(service: RunningService, marker: str) -> No
 
 @pytest.mark.parametrize(
     ("ids", "code"),
-    [([], "invalid_request"), ("x", "invalid_request"), ([1], "invalid_request"), (["a\x00"], "invalid_id")],
+    [([], "invalid_request"), ("x", "invalid_request"), ([1], "invalid_request"), (["x"] * 10_001, "invalid_request")],
 )
 def test_a_deletion_of_what_is_no_list_of_ids_is_refused(service: RunningService, ids: object, code: str) -> None:
     with fresh_group(service, "image", "deleting") as group:
         failed(service.call("POST", f"{group}/delete", {"ids": ids}), 400, code)
+
+
+def test_ids_that_no_image_can_have_are_left_out_of_a_deletion(service: RunningService) -> None:
+    with fresh_group(service, "image", "deleting") as group:
+        service.call("POST", f"{group}/add", {"image": {"id": "x", "uri": drawing_uri(1)}})
+        reply = service.call("POST", f"{group}/delete", {"ids": ["a\x00", "", "y" * 5000, "x"]})
+        assert (reply.status, reply.body) == (200, {"deleted": ["x"]})
 
 
 def test_unknown_paths_and_wrong_methods_have_the_one_shape(service: RunningService) -> None:

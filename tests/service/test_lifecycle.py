@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,17 +24,14 @@ STOP_TIMEOUT_S = 10
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_every_part_and_leaves_nothing_running(tmp_path: Path, number: signal.Signals) -> None:
     before = shared_memory()
-    service = RunningService(tmp_path / "data")
-    service.start()
-    try:
+    with RunningService(tmp_path / "data").starting() as service:
+        service.wait_until_answering()
         assert len(shared_memory() - before) >= 3
         parts = service.descendants()
         assert len(parts) >= 6, "Milvus Lite, Triton and one process per model instance"
         os.kill(service.pid, number)
         assert service.wait(STOP_TIMEOUT_S) == 0
         assert wait_gone(parts, 0.5) == set()
-    finally:
-        service.stop()
     assert "is ready on" in service.log
     assert f"http://127.0.0.1:{service.port}/docs" in service.log
     assert "Traceback" not in service.log
@@ -46,24 +45,22 @@ def shared_memory() -> set[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_while_the_engines_start_leaves_nothing_running(tmp_path: Path, number: signal.Signals) -> None:
-    service = RunningService(tmp_path / "data")
-    service.start(wait=False)
-    while "Starting Milvus Lite and Triton" not in (service.log if service._log.exists() else ""):
-        time.sleep(0.001)
-    time.sleep(0.4)  # into the loading of the models
-    parts = service.descendants()
-    os.kill(service.pid, number)
-    assert service.wait(STOP_TIMEOUT_S) == (-9 if number is signal.SIGKILL else 0)
-    assert wait_gone(parts, 2) == set()
-    assert "Traceback" not in service.log
+    with RunningService(tmp_path / "data").starting() as service:
+        service.wait_for_log("Starting Milvus Lite and Triton")
+        time.sleep(0.4)  # into the loading of the models
+        parts = service.descendants()
+        os.kill(service.pid, number)
+        assert service.wait(STOP_TIMEOUT_S) == (-9 if number is signal.SIGKILL else 0)
+        assert wait_gone(parts, 2) == set()
+        assert "Traceback" not in service.log
 
 
 def test_a_signal_right_after_readiness_is_obeyed(tmp_path: Path) -> None:
-    service = RunningService(tmp_path / "data")
-    service.start(wait=False)
-    while "is ready on" not in (service.log if service._log.exists() else ""):
-        time.sleep(0.001)
-    assert service.stop() == 0
+    with RunningService(tmp_path / "data").starting() as service:
+        service.wait_for_log("is ready on")
+        os.kill(service.pid, signal.SIGTERM)
+        assert service.wait(STOP_TIMEOUT_S) == 0
+        assert "Traceback" not in service.log
 
 
 def test_kill_9_leaves_nothing_running_and_loses_nothing(tmp_path: Path) -> None:
@@ -101,6 +98,31 @@ def test_a_triton_that_dies_is_started_again(tmp_path: Path) -> None:
         assert "Triton is running again" in service.log
 
 
+def test_another_model_under_a_group_is_a_409_and_never_a_wrong_score(tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    shutil.copytree(ROOT / "model_repository", repository)
+    with RunningService(tmp_path / "data", model_repository=str(repository)) as service:
+        add = {"image": {"uri": drawing_uri(1)}}
+        with fresh_group(service, "image", "before") as before:
+            assert service.call("POST", f"{before}/add", add).status == 200
+            config = repository / "image_embedder" / "configs" / "machine.pbtxt"
+            text = config.read_text()
+            told = re.search(r'key: "model_id"\s+value \{\s+string_value: "([^"]+)"', text)
+            assert told is not None
+            config.write_text(text.replace(f'"{told[1]}"', '"another-model"'))
+            kill_program(service, "tritonserver")
+            for call, body in [("add", add), ("search", {"images": [drawing_uri(1)]})]:
+                # Not one request may slip through between the death of one model and the news of the other.
+                statuses = wait_for(service, "POST", f"{before}/{call}", body, wanted=409)
+                assert set(statuses) <= {503, 409}
+                reply = service.call("POST", f"{before}/{call}", body)
+                assert (reply.status, reply.body["code"]) == (409, "model_mismatch")
+                assert "another-model" in reply.body["error"]
+            with fresh_group(service, "image", "after") as after:
+                assert service.call("POST", f"{after}/add", add).status == 200
+            assert service.call("GET", before).body["count"] == 1
+
+
 def test_a_milvus_that_dies_is_started_again_with_all_of_its_rows(tmp_path: Path) -> None:
     with RunningService(tmp_path / "data") as service, fresh_group(service, "image", "phoenix") as group:
         assert service.call("POST", f"{group}/add", {"image": {"id": "x", "uri": drawing_uri(1)}}).status == 200
@@ -118,11 +140,11 @@ def kill_program(service: RunningService, name: str) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def wait_for(service: RunningService, method: str, path: str, body: object) -> list[int]:
-    """Statuses of repeated calls until one is a 200."""
+def wait_for(service: RunningService, method: str, path: str, body: object, *, wanted: int = 200) -> list[int]:
+    """Statuses of repeated calls until one is the wanted one."""
     statuses: list[int] = []
     deadline = time.monotonic() + 60
-    while (not statuses or statuses[-1] != 200) and time.monotonic() < deadline:
+    while (not statuses or statuses[-1] != wanted) and time.monotonic() < deadline:
         statuses.append(service.call(method, path, body).status)
         time.sleep(0.02)
     return statuses
@@ -185,8 +207,6 @@ def test_a_missing_triton_environment_is_told_with_what_to_do(tmp_path: Path) ->
 
 
 def test_a_model_file_with_a_wrong_checksum_is_told_with_what_to_do(tmp_path: Path) -> None:
-    import shutil
-
     repository = tmp_path / "repository"
     shutil.copytree(ROOT / "model_repository", repository)
     file = repository / "face_embedder" / "1" / "model.onnx"

@@ -48,6 +48,16 @@ def test_every_similarity_that_reaches_the_threshold_lies_within_its_bound(thres
         assert cosine >= IMAGES.bound(threshold)
 
 
+@given(st.floats(0, 3))
+def test_a_face_is_a_hit_at_its_own_score(distance: float) -> None:
+    assert distance <= FACES.bound(FACES.score(distance))
+
+
+@given(st.floats(-1, 1))
+def test_an_image_is_a_hit_at_its_own_score(cosine: float) -> None:
+    assert cosine >= IMAGES.bound(IMAGES.score(cosine))
+
+
 def test_a_threshold_of_zero_takes_everything() -> None:
     assert FACES.bound(0) == math.inf
     assert IMAGES.bound(0) == -1

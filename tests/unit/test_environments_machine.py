@@ -153,6 +153,8 @@ def test_a_program_ends_when_we_are_told_to(tmp_path: Path) -> None:
         os.kill(os.getpid(), signal.SIGALRM)
 
     before = signal.signal(signal.SIGALRM, stop)
+    # In a background job SIGINT is ignored, and a shell cannot trap what was ignored when it started.
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
     teller = threading.Thread(target=tell_us_to)
     teller.start()
     try:
@@ -160,5 +162,6 @@ def test_a_program_ends_when_we_are_told_to(tmp_path: Path) -> None:
             run_child(["/bin/sh", "-c", script])
     finally:
         teller.join()
+        signal.signal(signal.SIGINT, interrupt)
         signal.signal(signal.SIGALRM, before)
     assert ended.exists()

@@ -69,6 +69,22 @@ async def test_a_holder_cancelled_in_the_turn_of_its_grant_gives_the_bytes_back(
     assert budget.free == 10
 
 
+@pytest.mark.parametrize("back_first", [True, False])
+async def test_a_waiter_cancelled_in_the_turn_in_which_bytes_come_back_ends_quietly(*, back_first: bool) -> None:
+    budget, log, leave = MemoryBudget(10), list[int](), asyncio.Event()
+    budget.take(10)
+    waits = asyncio.create_task(hold(budget, 4, log, leave))
+    await turns()
+    if back_first:
+        budget.give_back(10)
+    waits.cancel()
+    if not back_first:
+        budget.give_back(10)
+    with pytest.raises(asyncio.CancelledError):
+        await waits
+    assert (log, budget.free) == ([], 10)
+
+
 async def test_what_cannot_wait_is_refused_when_the_bytes_are_taken() -> None:
     budget = MemoryBudget(10)
     budget.take(7)

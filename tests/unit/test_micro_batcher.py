@@ -125,6 +125,20 @@ async def test_a_cancelled_caller_is_dropped_before_its_batch_and_frees_its_plac
     assert model.batches == [(1, 1), (1, 1)]
 
 
+async def test_a_cancelled_caller_behind_others_of_its_shape_is_dropped_too() -> None:
+    model = Model(open_gate=False)
+    under_test = batcher(model, max_batch=1)
+    at_work, waits, gone = (asyncio.create_task(under_test.submit(item(n, size=3))) for n in (1, 2, 3))
+    await turns()
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    assert under_test.waiting == 1
+    model.gate.set()
+    await asyncio.gather(at_work, waits)
+    assert model.batches == [(1, 3), (1, 3)]
+
+
 async def test_a_batch_whose_callers_have_all_gone_is_cancelled() -> None:
     model = Model(open_gate=False)
     under_test = batcher(model)
@@ -156,6 +170,16 @@ async def test_a_failed_batch_fails_its_own_callers_only_each_with_an_error_of_i
     outcomes = await asyncio.gather(*(under_test.submit(item(n)) for n in (13, 1, 2, 3)), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [BackendUnavailable, BackendUnavailable, dict, dict]
     assert outcomes[0] is not outcomes[1]
+
+
+async def test_the_cause_of_a_failed_batch_stays_known_for_the_log() -> None:
+    async def run(batch: NDArray[Any]) -> Outputs:
+        message = "no answer"
+        raise BackendUnavailable(message) from OSError("connection refused")
+
+    with pytest.raises(BackendUnavailable) as caught:
+        await MicroBatcher(run, max_batch=1, max_waiting=1, in_flight=1).submit(item(1))
+    assert str(caught.value.__cause__) == "connection refused"
 
 
 async def test_closing_refuses_those_who_wait_and_lets_the_batch_at_work_finish() -> None:
