@@ -118,8 +118,7 @@ async def _search(call: Call) -> schemas.FaceSearchResults:
     found = await call.services.faces.search(
         _group(call),
         validation.images(call.body.images, most=call.settings.search_max_images),
-        threshold=validation.threshold(call.body.threshold, call.settings.face_threshold),
-        limit=validation.search_limit(call.body.limit),
+        validation.terms(call.body, default_threshold=call.settings.face_threshold),
     )
     return schemas.FaceSearchResults([schemas.FaceResults([_searched(face) for face in faces]) for faces in found])
 

@@ -27,6 +27,11 @@ Id = Annotated[
 ]
 Desc = Annotated[Raw, Meta(description="Any JSON value, at most 64 KiB; comes back exactly as sent.")]
 Tag = Annotated[str, Meta(description="At most 256 bytes in UTF-8; empty is `default`.", examples=["cats"])]
+SearchedTag = Annotated[str, Meta(description="Search only inside this tag; empty or missing is all of them.")]
+SearchedTags = Annotated[
+    list[str],
+    Meta(description="Search only inside these tags, at most 100, and `tag`; empty or missing is all of them."),
+]
 Score = Annotated[float, Meta(ge=0, le=1, description="Similarity, 1 is certain.", examples=[0.93])]
 Threshold = Annotated[float, Meta(ge=0, le=1, description="Lowest score of a hit, inclusive.", examples=[0.45])]
 SearchLimit = Annotated[int, Meta(ge=0, le=10000, description="Most hits; 0 or missing is 100.", examples=[5])]
@@ -82,12 +87,19 @@ class PutImage(Struct):
     image: Image
 
 
-class SearchImages(Struct):
+class SearchTerms(Struct, kw_only=True):
+    """What a search is to find."""
+
+    threshold: Threshold | None = None
+    limit: SearchLimit | None = None
+    tag: SearchedTag | None = None
+    tags: SearchedTags | None = None
+
+
+class SearchImages(SearchTerms):
     """Searches a group with one or more images."""
 
     images: list[Uri]
-    threshold: Threshold | None = None
-    limit: SearchLimit | None = None
 
 
 class FaceBox(Struct):

@@ -15,6 +15,7 @@ from msgspec import UNSET, Raw, UnsetType
 from app.api import schemas
 from app.api.sentences import sentence
 from app.errors import InvalidGroupName, InvalidId, InvalidJson, InvalidMarker, InvalidRequest
+from app.services.rows import Terms
 
 _GROUP_NAME = re.compile(r"[a-z][a-z0-9_-]{2,31}")
 _RESERVED_FACE_GROUP = "multi"  # it would collide with the path /groups/multi/search
@@ -22,6 +23,7 @@ _MAX_ID_BYTES = 4096
 _MAX_TAG_BYTES = 256
 _MAX_DESC_BYTES = 64 * 1024
 _MAX_PAGE = 1000
+_MAX_TAGS = 100
 _DEFAULT_SEARCH_LIMIT = 100
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _DEFAULT_TAG = "default"
@@ -150,14 +152,26 @@ def images(uris: list[str], *, most: int) -> list[str]:
     return uris
 
 
-def threshold(value: float | None, default: float) -> float:
-    """A search's threshold; its range was checked with the body."""
-    return default if value is None else value
+def terms(body: schemas.SearchTerms, *, default_threshold: float) -> Terms:
+    """What a search is to find; its numbers' ranges were checked with the body.
 
-
-def search_limit(value: int | None) -> int:
-    """A search's limit; missing or 0 is 100, its range was checked with the body."""
-    return value or _DEFAULT_SEARCH_LIMIT
+    Raises:
+        InvalidRequest: a tag is empty in the list, too long or holds control characters; too many tags.
+    """
+    wanted = [tag(body.tag, field="tag")] if body.tag else []
+    for index, value in enumerate(body.tags or ()):
+        if not value:
+            message = f"tags[{index}] is empty: name a tag, or leave it out."
+            raise InvalidRequest(message, index=index)
+        wanted.append(tag(value, field=f"tags[{index}]"))
+    if len(wanted) > _MAX_TAGS:
+        message = f"{len(wanted)} tags are named: at most {_MAX_TAGS} can be searched at once."
+        raise InvalidRequest(message)
+    return Terms(
+        threshold=default_threshold if body.threshold is None else body.threshold,
+        limit=body.limit or _DEFAULT_SEARCH_LIMIT,
+        tags=tuple(dict.fromkeys(wanted)),
+    )
 
 
 def some(values: list[str], *, field: str) -> list[str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from app.errors import MultipleFaces, NoFace
 from app.services.face_pipeline import FacePipeline
 from app.services.fan_out import for_each
-from app.services.rows import NewImage, RowGate, ScoredRow, random_id, scored
+from app.services.rows import NewImage, RowGate, ScoredRow, Terms, random_id, scored
 from app.store.groups import GroupStore
 from app.store.records import BoundingBox, Family, Record, Row
 from app.vision.calibration import calibration
@@ -99,7 +99,7 @@ class FaceSearch:
         await self._store.update(Family.FACE, group, record)
         return stored
 
-    async def search(self, group: str, uris: Sequence[str], *, threshold: float, limit: int) -> list[list[FaceHits]]:
+    async def search(self, group: str, uris: Sequence[str], terms: Terms) -> list[list[FaceHits]]:
         """For every image its faces, largest first, and for each face the stored ones at or over the threshold.
 
         Raises:
@@ -112,12 +112,19 @@ class FaceSearch:
         scale = calibration(spec.calibration)
         found = iter(
             await self._store.search(
-                Family.FACE, group, np.stack(embeddings), limit=limit, bound=scale.bound(threshold)
+                Family.FACE,
+                group,
+                np.stack(embeddings),
+                limit=terms.limit,
+                bound=scale.bound(terms.threshold),
+                tags=terms.tags,
             )
             if embeddings
             else []
         )
-        return [[FaceHits(_box(face), scored(next(found), scale, threshold)) for face, _ in faces] for faces in images]
+        return [
+            [FaceHits(_box(face), scored(next(found), scale, terms.threshold)) for face, _ in faces] for faces in images
+        ]
 
     async def _embedded_faces(self, uri: str) -> list[tuple[Face, NDArray[np.float32]]]:
         async with self._pipeline.open(uri) as image:

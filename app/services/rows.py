@@ -33,6 +33,21 @@ class NewImage:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """What a client wants of a search.
+
+    Attributes:
+        threshold: least score of a hit, inclusive.
+        limit: most hits of one searched image or face.
+        tags: search only inside these; empty for all.
+    """
+
+    threshold: float
+    limit: int
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ScoredRow:
     """A stored row and how alike it is to what was searched.
 

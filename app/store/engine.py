@@ -205,6 +205,7 @@ class Engine:
         fields: Sequence[str],
         limit: int,
         bound: float,
+        expression: str = "",
     ) -> list[list[tuple[float, dict[str, Any]]]]:
         """Nearest rows of each vector, best first.
 
@@ -215,6 +216,7 @@ class Engine:
             fields: what to return besides the id.
             limit: most rows per vector.
             bound: rows beyond it may be left out.
+            expression: which rows; empty for all.
 
         Returns:
             Per vector, pairs of the engine's measure (L2 squared, or cosine similarity) and the row's fields.
@@ -224,6 +226,7 @@ class Engine:
             lambda: self._client.search(
                 collection,
                 data=list(vectors),
+                filter=expression,
                 limit=limit,
                 output_fields=list(fields),
                 search_params=self.profile.search_params(metric, limit=limit, bound=bound),

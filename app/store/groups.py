@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self, TypeVar
@@ -142,6 +142,18 @@ class GroupStore:
         async with self._reading(family, name) as group:
             return id in await group.rows.tags_of([id])
 
+    async def row(self, family: Family, name: str, id: str) -> Row:  # noqa: A002
+        """The row of that id.
+
+        Raises:
+            ImageNotFound: there is none.
+        """
+        async with self._reading(family, name) as group:
+            found = await group.rows.row(id)
+        if found is None:
+            raise ImageNotFound
+        return found
+
     async def add(self, family: Family, name: str, record: Record) -> None:
         """Adds a row.
 
@@ -201,7 +213,14 @@ class GroupStore:
             return (await group.counts()).page(after=after, limit=limit)
 
     async def search(
-        self, family: Family, name: str, vectors: NDArray[np.float32], *, limit: int, bound: float
+        self,
+        family: Family,
+        name: str,
+        vectors: NDArray[np.float32],
+        *,
+        limit: int,
+        bound: float,
+        tags: Collection[str] = (),
     ) -> list[list[Hit]]:
         """Finds the rows nearest to each vector.
 
@@ -211,12 +230,13 @@ class GroupStore:
             vectors: float32 [Q, D], Q may be 0.
             limit: most hits per vector, at most 10,000.
             bound: largest L2 distance, or least cosine similarity, inclusive; by the group's metric.
+            tags: search only inside these, at most 500; empty for all.
 
         Returns:
             One list per vector: best first, ties by id.
         """
         async with self._reading(family, name) as group:
-            return await group.rows.search(vectors, limit=limit, bound=bound) if len(vectors) else []
+            return await group.rows.search(vectors, limit=limit, bound=bound, tags=tags) if len(vectors) else []
 
     # --- locking ---
 

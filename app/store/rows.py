@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,12 @@ class Rows:
             found.update((keys.restored(row["id"]), keys.restored(row["tag"])) for row in rows)
         return found
 
+    async def row(self, id: str) -> Row | None:  # noqa: A002
+        """The row of that id, if there is one."""
+        expression = filters.equals("id", keys.stored(id))
+        found = await self._engine.query(self._collection, expression, self._fields, limit=1)
+        return self._decoded(found[0]) if found else None
+
     async def insert(self, record: Record) -> None:
         """Adds a row whose id is known to be free."""
         await self._engine.insert(self._collection, self._encoded(record))
@@ -102,31 +108,36 @@ class Rows:
                 return
             strong = False
 
-    async def search(self, vectors: NDArray[np.float32], *, limit: int, bound: float) -> list[list[Hit]]:
+    async def search(
+        self, vectors: NDArray[np.float32], *, limit: int, bound: float, tags: Collection[str] = ()
+    ) -> list[list[Hit]]:
         """See ``GroupStore.search``."""
         checked(vectors, self._space)
+        of_tags = filters.one_of("tag", [keys.stored(each) for each in tags]) if tags else ""
         per_call = max(1, self._engine.profile.ids_per_answer // (limit + 1))
         found: list[_Measured] = []
         for start in range(0, len(vectors), per_call):
-            found += await self._nearest(vectors[start : start + per_call], limit=limit, bound=bound)
+            found += await self._nearest(vectors[start : start + per_call], limit=limit, bound=bound, of_tags=of_tags)
         bare = {row["id"] for hits in found for _, row in hits if "tag" not in row}
         full = await self._full(bare)
         return [[Hit(self._decoded(full.get(row["id"], row)), measure) for measure, row in hits] for hits in found]
 
-    async def _nearest(self, vectors: NDArray[np.float32], *, limit: int, bound: float) -> list[_Measured]:
+    async def _nearest(
+        self, vectors: NDArray[np.float32], *, limit: int, bound: float, of_tags: str
+    ) -> list[_Measured]:
         # One more than asked for: where it ties with the last, the engine cut through equal measures in an order of
         # its own, and more rows must come before the ties can be ordered by id.
         most = self._engine.profile.max_results
-        answer = await self._ask(vectors, size=min(limit + 1, most), bound=bound)
+        answer = await self._ask(vectors, size=min(limit + 1, most), bound=bound, of_tags=of_tags)
         for query, hits in enumerate(answer):
             size, more = limit + 1, hits
             while len(more) == size < most and more[-1][0] == more[limit - 1][0]:
                 size = min(size * 4, most)
-                (more,) = await self._ask(vectors[query : query + 1], size=size, bound=bound)
+                (more,) = await self._ask(vectors[query : query + 1], size=size, bound=bound, of_tags=of_tags)
             answer[query] = self._ordered(more, limit=limit, bound=bound)
         return answer
 
-    async def _ask(self, vectors: NDArray[np.float32], *, size: int, bound: float) -> list[_Measured]:
+    async def _ask(self, vectors: NDArray[np.float32], *, size: int, bound: float, of_tags: str) -> list[_Measured]:
         # Full rows at once where the answer cannot grow too large; else ids, and later the rows inside the bound.
         profile = self._engine.profile
         whole = len(vectors) * size <= profile.rows_per_answer
@@ -137,6 +148,7 @@ class Rows:
             fields=self._fields if whole else ["id"],
             limit=size,
             bound=bound,
+            expression=of_tags,
         )
 
     def _ordered(self, hits: _Measured, *, limit: int, bound: float) -> _Measured:

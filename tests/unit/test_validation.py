@@ -154,6 +154,34 @@ def test_a_description_may_have_64_kib_and_no_more() -> None:
         validation.desc(Raw(b'"' + b"x" * 65535 + b'"'))
 
 
+@pytest.mark.parametrize(
+    ("body", "threshold", "limit", "tags"),
+    [
+        (b'{"images":["x"]}', 0.3, 100, ()),
+        (b'{"images":["x"],"threshold":null,"limit":0,"tag":"","tags":[]}', 0.3, 100, ()),
+        (b'{"images":["x"],"threshold":0,"limit":7,"tag":"a"}', 0.0, 7, ("a",)),
+        (b'{"images":["x"],"tags":["b","a","b"],"tag":"a"}', 0.3, 100, ("a", "b")),
+        (b'{"images":["x"],"tags":["b"],"tag":null}', 0.3, 100, ("b",)),
+    ],
+)
+def test_the_terms_of_a_search_are_read_and_what_is_empty_was_not_given(
+    body: bytes, threshold: float, limit: int, tags: tuple[str, ...]
+) -> None:
+    sent = validation.parse_body(body, schemas.SearchImages)
+    terms = validation.terms(sent, default_threshold=0.3)
+    assert (terms.threshold, terms.limit, terms.tags) == (threshold, limit, tags)
+
+
+@pytest.mark.parametrize(
+    ("tags", "index"),
+    [(["a", ""], 1), (["x" * 257], None), (["a", "nul\x00"], None), ([str(number) for number in range(101)], None)],
+)
+def test_tags_that_no_image_can_bear_or_that_are_too_many_are_refused(tags: list[str], index: int | None) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        validation.terms(schemas.SearchImages(images=["x"], tags=tags), default_threshold=0.3)
+    assert caught.value.index == index
+
+
 @pytest.mark.parametrize(("text", "size"), [("", 1000), ("0", 1000), ("1", 1), ("1000", 1000)])
 def test_a_page_size_is_read(text: str, size: int) -> None:
     assert validation.page_limit({"limit": text}) == size
