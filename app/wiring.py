@@ -28,6 +28,8 @@ from app.services.health import Health
 from app.services.image_pipeline import ImagePipeline
 from app.services.image_search import ImageSearch
 from app.services.image_source import ImageSource
+from app.services.multi_search import MultiSearch
+from app.services.query_faces import QueryFaces
 from app.store.groups import GroupStore
 from app.store.records import Family
 
@@ -40,6 +42,7 @@ class Services:
     face_groups: Groups
     images: ImageSearch
     faces: FaceSearch
+    multi_faces: MultiSearch
     health: Health
 
 
@@ -96,6 +99,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             face_groups=Groups(store, Family.FACE, face_pipeline.spec),
             images=ImageSearch(store, image_pipeline),
             faces=FaceSearch(store, face_pipeline, rules),
+            multi_faces=MultiSearch(store, QueryFaces(face_pipeline)),
             health=Health(store, (detector, face_embedder, image_embedder)),
         )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from app.api import schemas, validation
+from app.api.found_faces import face_results
 from app.api.operations import Call, Operation
-from app.api.rows import bounding_box, new_image, raw
+from app.api.rows import bounding_box, new_image
 from app.errors import (
     FetchFailed,
     FetchTimeout,
@@ -15,8 +16,7 @@ from app.errors import (
     MultipleFaces,
     NoFace,
 )
-from app.services.face_search import FaceHits, StoredFace
-from app.services.rows import ScoredRow
+from app.services.face_search import StoredFace
 
 _TAG = "Faces"
 _GROUP = "/v1/face/groups/{name}"
@@ -120,7 +120,7 @@ async def _search(call: Call) -> schemas.FaceSearchResults:
         validation.images(call.body.images, most=call.settings.search_max_images),
         validation.terms(call.body, default_threshold=call.settings.face_threshold),
     )
-    return schemas.FaceSearchResults([schemas.FaceResults([_searched(face) for face in faces]) for faces in found])
+    return face_results(found)
 
 
 def _stored(face: StoredFace) -> schemas.AddedFace:
@@ -128,11 +128,3 @@ def _stored(face: StoredFace) -> schemas.AddedFace:
     if face.number > 1:
         return schemas.AddedFace(face.id, box, face.number)
     return schemas.AddedFace(face.id, box)
-
-
-def _searched(face: FaceHits) -> schemas.SearchedFace:
-    return schemas.SearchedFace(bounding_box(face.bounding_box), [_hit(hit) for hit in face.hits])
-
-
-def _hit(hit: ScoredRow) -> schemas.FaceHit:
-    return schemas.FaceHit(hit.score, hit.row.id, hit.row.tag, raw(hit.row.desc), bounding_box(hit.row.bounding_box))

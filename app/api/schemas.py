@@ -32,6 +32,8 @@ SearchedTags = Annotated[
     list[str],
     Meta(description="Search only inside these tags, at most 100, and `tag`; empty or missing is all of them."),
 ]
+GroupName = Annotated[str, Meta(description="Name of a group.", examples=["staff"])]
+SearchedGroups = Annotated[list[GroupName], Meta(description="The groups to search: 1 to 5, repeated ones count once.")]
 Score = Annotated[float, Meta(ge=0, le=1, description="Similarity, 1 is certain.", examples=[0.93])]
 Threshold = Annotated[float, Meta(ge=0, le=1, description="Lowest score of a hit, inclusive.", examples=[0.45])]
 SearchLimit = Annotated[int, Meta(ge=0, le=10000, description="Most hits; 0 or missing is 100.", examples=[5])]
@@ -131,6 +133,12 @@ class SearchFaces(SearchImages):
     """Searches a group with the faces of one or more images."""
 
     use_quality: bool | None = None
+
+
+class SearchFaceGroups(SearchFaces, kw_only=True):
+    """Searches several groups with the faces of one or more images."""
+
+    groups: SearchedGroups
 
 
 # --- answers -------------------------------------------------------------------------------------
@@ -274,6 +282,31 @@ class FaceSearchResults(Struct):
     """One entry per searched image, in order."""
 
     search_results: list[FaceResults]
+
+
+class GroupFaceHit(FaceHit):
+    """A stored face that is alike, and the group that it is in."""
+
+    group: GroupName
+
+
+class GroupSearchedFace(Struct):
+    """A face of a searched image, and the stored faces of all groups like it."""
+
+    bounding_box: BoundingBox
+    faces: Annotated[list[GroupFaceHit], Meta(description="Best first.")]
+
+
+class GroupFaceResults(Struct):
+    """Faces of one searched image."""
+
+    faces: Annotated[list[GroupSearchedFace], Meta(description="Largest first; empty where no face was found.")]
+
+
+class GroupFaceSearchResults(Struct):
+    """One entry per searched image, in order."""
+
+    search_results: list[GroupFaceResults]
 
 
 class Live(Struct):

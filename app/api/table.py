@@ -6,6 +6,7 @@ from app.api.faces import face_operations
 from app.api.groups import group_operations
 from app.api.health import health_operations
 from app.api.images import image_operations
+from app.api.multi_faces import multi_face_operations
 from app.api.operations import Operation
 from app.store.records import Family
 
@@ -17,5 +18,6 @@ def all_operations() -> list[Operation]:
         *image_operations(),
         *group_operations(Family.FACE),
         *face_operations(),
+        *multi_face_operations(),
         *health_operations(),
     ]

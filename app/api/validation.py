@@ -23,6 +23,7 @@ _MAX_ID_BYTES = 4096
 _MAX_TAG_BYTES = 256
 _MAX_DESC_BYTES = 64 * 1024
 _MAX_PAGE = 1000
+_MAX_GROUPS = 5
 _MAX_TAGS = 100
 _DEFAULT_SEARCH_LIMIT = 100
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -56,7 +57,7 @@ def parse_body(body: bytes, kind: type[StructT]) -> StructT:
         raise InvalidJson(message) from error
 
 
-def group_name(name: str, *, faces: bool) -> str:
+def group_name(name: str, *, faces: bool, index: int | None = None) -> str:
     """Checks a group's name.
 
     Raises:
@@ -67,11 +68,27 @@ def group_name(name: str, *, faces: bool) -> str:
             "A group name has 3 to 32 characters: a lower-case letter first, then lower-case letters, digits, "
             "underscores or hyphens."
         )
-        raise InvalidGroupName(message)
+        raise InvalidGroupName(message, index=index)
     if faces and name == _RESERVED_FACE_GROUP:
         message = "The group name `multi` is reserved for searching several groups: choose another one."
-        raise InvalidGroupName(message)
+        raise InvalidGroupName(message, index=index)
     return name
+
+
+def searched_groups(names: list[str]) -> list[str]:
+    """The groups of a search in several, each once.
+
+    Raises:
+        InvalidRequest: none, or too many.
+        InvalidGroupName: one breaks the rule or is reserved.
+    """
+    groups = list(dict.fromkeys(names))
+    if not 1 <= len(groups) <= _MAX_GROUPS:
+        message = f"groups names {len(groups)} groups: name 1 to {_MAX_GROUPS}."
+        raise InvalidRequest(message)
+    for index, name in enumerate(names):
+        group_name(name, faces=True, index=index)
+    return groups
 
 
 def image_id(value: str | None, *, field: str = "image.id", index: int | None = None) -> str:

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from app.errors import MultipleFaces, NoFace
 from app.services.face_pipeline import FacePipeline
-from app.services.fan_out import for_each
+from app.services.query_faces import QueryFaces, stacked
 from app.services.rows import NewImage, RowGate, ScoredRow, Terms, random_id, scored
 from app.store.groups import GroupStore
 from app.store.records import BoundingBox, Family, Record, Row
@@ -73,6 +70,7 @@ class FaceSearch:
         self._pipeline = pipeline
         self._rules = rules
         self._gate = RowGate(store, Family.FACE)
+        self._queries = QueryFaces(pipeline)
 
     async def add(self, group: str, image: NewImage) -> StoredFace:
         """Stores the largest face of an image.
@@ -107,28 +105,25 @@ class FaceSearch:
         """
         spec = await self._pipeline.spec()
         await self._gate.admits(group, spec)
-        images = await for_each(uris, self._embedded_faces)
-        embeddings = [embedding for faces in images for _, embedding in faces]
+        images = await self._queries.of_images(uris)
+        embeddings = stacked(images)
         scale = calibration(spec.calibration)
         found = iter(
             await self._store.search(
                 Family.FACE,
                 group,
-                np.stack(embeddings),
+                embeddings,
                 limit=terms.limit,
                 bound=scale.bound(terms.threshold),
                 tags=terms.tags,
             )
-            if embeddings
+            if embeddings is not None
             else []
         )
         return [
-            [FaceHits(_box(face), scored(next(found), scale, terms.threshold)) for face, _ in faces] for faces in images
+            [FaceHits(face.bounding_box, scored(next(found), scale, terms.threshold)) for face in faces]
+            for faces in images
         ]
-
-    async def _embedded_faces(self, uri: str) -> list[tuple[Face, NDArray[np.float32]]]:
-        async with self._pipeline.open(uri) as image:
-            return list(zip(image.faces, await image.embed(image.faces), strict=True))
 
     async def _record(self, image: NewImage) -> tuple[Record, StoredFace]:
         async with self._pipeline.open(image.uri) as opened:

@@ -110,6 +110,26 @@ def test_several_faces_are_listed_largest_first_and_the_largest_is_stored(servic
         assert listed == [{"id": "pair", "tag": "default", "desc": {}, "bounding_box": added["bounding_box"]}]
 
 
+def test_the_person_is_found_in_several_groups_at_once_and_by_tag(service: RunningService, group: str) -> None:
+    photo = data_uri(encoded(astronaut()))
+    mirrored = data_uri(encoded(astronaut().transpose(Image.Transpose.FLIP_LEFT_RIGHT)))
+    with fresh_group(service, "face", "second"), fresh_group(service, "face", "third"):
+        image = {"id": "mirrored", "uri": mirrored, "tag": "turned"}
+        assert service.call("POST", "/v1/face/groups/second/add", {"image": image}).status == 200
+        body = {"images": [photo], "groups": ["third", "second", "crew"]}
+        [face] = service.call("POST", "/v1/face/groups/multi/search", body).body["search_results"][0]["faces"]
+        assert [(hit["group"], hit["id"]) for hit in face["faces"]] == [("crew", "collins"), ("second", "mirrored")]
+        for tag, group_of in (("turned", "second"), ("crew", "crew")):
+            reply = service.call("POST", "/v1/face/groups/multi/search", {**body, "tag": tag})
+            [face] = reply.body["search_results"][0]["faces"]
+            assert [hit["group"] for hit in face["faces"]] == [group_of]
+        for tag, found in (("turned", 0), ("crew", 1)):
+            reply = service.call("POST", f"{group}/search", {"images": [photo], "tags": [tag]})
+            assert len(reply.body["search_results"][0]["faces"][0]["faces"]) == found
+        row = service.call("GET", "/v1/face/groups/second/images/mirrored").body
+        assert [row] == service.call("GET", "/v1/face/groups/second/images").body["images"]
+
+
 def test_an_update_replaces_the_face(service: RunningService, group: str) -> None:
     with fresh_group(service, "face", "replaced") as path:
         photo = data_uri(encoded(astronaut()))

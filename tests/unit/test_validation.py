@@ -109,6 +109,18 @@ def test_the_name_multi_is_reserved_for_faces_only() -> None:
         validation.group_name("multi", faces=True)
 
 
+def test_the_groups_of_a_search_in_several_count_once_and_are_one_to_five() -> None:
+    names = ["abc", "abd", "abc", "abe", "abf", "abg", "abd"]
+    assert validation.searched_groups(names) == ["abc", "abd", "abe", "abf", "abg"]
+    for wrong in ([], [*names, "abh"]):
+        with pytest.raises(InvalidRequest, match="1 to 5"):
+            validation.searched_groups(wrong)
+    for reserved in ("multi", "", "A b"):
+        with pytest.raises(InvalidGroupName) as caught:
+            validation.searched_groups(["abc", reserved])
+        assert caught.value.index == 1
+
+
 @pytest.mark.parametrize(
     "value", ['it\'s "x"', "back\\slash", "line\nfeed", "tab\t", "cr\r", "漢字", "🙂" * 1024, "a" * 4096]
 )

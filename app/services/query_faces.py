@@ -1,0 +1,64 @@
+"""The faces that a search starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.inference.models import EmbedderSpec
+from app.services.face_pipeline import FacePipeline
+from app.services.fan_out import for_each
+from app.store.records import BoundingBox
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QueryFace:
+    """A face of a searched image.
+
+    Attributes:
+        bounding_box: where it lies in the searched image.
+        embedding: FP32 [D].
+    """
+
+    bounding_box: BoundingBox
+    embedding: NDArray[np.float32]
+
+
+class QueryFaces:
+    """Finds and embeds the faces of searched images.
+
+    Args:
+        pipeline: finds and embeds faces.
+    """
+
+    def __init__(self, pipeline: FacePipeline) -> None:
+        self._pipeline = pipeline
+
+    async def spec(self) -> EmbedderSpec:
+        """What the embedding model says of itself."""
+        return await self._pipeline.spec()
+
+    async def of_images(self, uris: Sequence[str]) -> list[list[QueryFace]]:
+        """For every image its faces, largest first.
+
+        Raises:
+            what fetching, decoding and inference raise, with the image's index.
+        """
+        return await for_each(uris, self._of_image)
+
+    async def _of_image(self, uri: str) -> list[QueryFace]:
+        async with self._pipeline.open(uri) as image:
+            embeddings = await image.embed(image.faces)
+            return [
+                QueryFace(BoundingBox(face.points, face.score), embedding)
+                for face, embedding in zip(image.faces, embeddings, strict=True)
+            ]
+
+
+def stacked(images: Sequence[Sequence[QueryFace]]) -> NDArray[np.float32] | None:
+    """The embeddings of all faces of all images, FP32 [N, D]; None where there is no face."""
+    embeddings = [face.embedding for faces in images for face in faces]
+    return np.stack(embeddings) if embeddings else None
