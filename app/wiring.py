@@ -21,6 +21,7 @@ from app.fetch import Fetcher, FetchLimits
 from app.inference.client import TritonClient
 from app.inference.models import DetectorSpec, EmbedderSpec, ServedModel, detector_spec, embedder_spec
 from app.services.budget import MemoryBudget
+from app.services.cluster import Cluster
 from app.services.face_pipeline import FacePipeline
 from app.services.face_search import FaceRules, FaceSearch
 from app.services.groups import Groups
@@ -43,6 +44,7 @@ class Services:
     images: ImageSearch
     faces: FaceSearch
     multi_faces: MultiSearch
+    cluster: Cluster
     health: Health
 
 
@@ -100,6 +102,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             images=ImageSearch(store, image_pipeline),
             faces=FaceSearch(store, face_pipeline, rules),
             multi_faces=MultiSearch(store, QueryFaces(face_pipeline)),
+            cluster=Cluster(store, QueryFaces(face_pipeline)),
             health=Health(store, (detector, face_embedder, image_embedder)),
         )
 

@@ -96,6 +96,43 @@ def face_operations() -> list[Operation]:
                 ]
             },
         ),
+        Operation(
+            "POST",
+            f"{_GROUP}/cluster",
+            "clusterFaces",
+            _TAG,
+            "Find similar faces, and store those that have none",
+            _cluster,
+            schemas.FaceSearchResults,
+            body=schemas.SearchFaces,
+            doc="As search. A face without a similar one in the group is stored under a random id and the tag "
+            "`default`, and is its own single hit with score 1. Faces are taken in their order; a new person who is "
+            "there several times, in one request or in several at once, is stored once. Tags that are named limit the "
+            "hits, not the judgement whether a face is new.",
+            errors=_FETCHING,
+            inference=True,
+            body_example={"images": ["https://example.com/visitor.jpg"], "threshold": 0.45, "limit": 5},
+            answer_example={
+                "search_results": [
+                    {
+                        "faces": [
+                            {
+                                "bounding_box": _BOX,
+                                "faces": [
+                                    {
+                                        "score": 1.0,
+                                        "id": "q83vEjRWeJCrze8SNFZ4kA",
+                                        "tag": "default",
+                                        "desc": {},
+                                        "bounding_box": _BOX,
+                                    }
+                                ],
+                            }
+                        ]
+                    }
+                ]
+            },
+        ),
     ]
 
 
@@ -116,6 +153,16 @@ async def _update(call: Call) -> schemas.AddedFace:
 async def _search(call: Call) -> schemas.FaceSearchResults:
     validation.unsupported(call.body.use_quality, field="use_quality")
     found = await call.services.faces.search(
+        _group(call),
+        validation.images(call.body.images, most=call.settings.search_max_images),
+        validation.terms(call.body, default_threshold=call.settings.face_threshold),
+    )
+    return face_results(found)
+
+
+async def _cluster(call: Call) -> schemas.FaceSearchResults:
+    validation.unsupported(call.body.use_quality, field="use_quality")
+    found = await call.services.cluster.search(
         _group(call),
         validation.images(call.body.images, most=call.settings.search_max_images),
         validation.terms(call.body, default_threshold=call.settings.face_threshold),

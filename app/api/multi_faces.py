@@ -23,12 +23,15 @@ def multi_face_operations() -> list[Operation]:
             schemas.GroupFaceSearchResults,
             body=schemas.SearchFaceGroups,
             doc="As the search of one group; the hits of all groups are merged by score, then cut to `limit`, and "
-            "each names its `group`.",
+            "each names its `group`. A face without a hit in `groups` and in `cluster_group` is stored in "
+            "`cluster_group`, under a random id and the tag `default`, and is its own single hit with score 1; tags "
+            "that are named limit the hits, not the judgement whether a face is new.",
             errors=(InvalidGroupName, GroupNotFound, ModelMismatch, FetchFailed, FetchTimeout),
             inference=True,
             body_example={
                 "images": ["https://example.com/ada2.jpg"],
                 "groups": ["staff", "visitors"],
+                "cluster_group": "unknown-visitors",
                 "threshold": 0.45,
                 "limit": 5,
             },
@@ -59,9 +62,11 @@ def multi_face_operations() -> list[Operation]:
 
 async def _search(call: Call) -> schemas.GroupFaceSearchResults:
     validation.unsupported(call.body.use_quality, field="use_quality")
+    groups = validation.searched_groups(call.body.groups)
     found = await call.services.multi_faces.search(
-        validation.searched_groups(call.body.groups),
+        groups,
         validation.images(call.body.images, most=call.settings.search_max_images),
         validation.terms(call.body, default_threshold=call.settings.face_threshold),
+        cluster_group=validation.cluster_group(call.body.cluster_group, groups),
     )
     return group_face_results(found)

@@ -34,6 +34,14 @@ SearchedTags = Annotated[
 ]
 GroupName = Annotated[str, Meta(description="Name of a group.", examples=["staff"])]
 SearchedGroups = Annotated[list[GroupName], Meta(description="The groups to search: 1 to 5, repeated ones count once.")]
+ClusterGroup = Annotated[
+    str,
+    Meta(
+        description="A further group that is searched, and in which a face without a hit in any of the groups is "
+        "stored; empty or missing is none.",
+        examples=["unknown-visitors"],
+    ),
+]
 Score = Annotated[float, Meta(ge=0, le=1, description="Similarity, 1 is certain.", examples=[0.93])]
 Threshold = Annotated[float, Meta(ge=0, le=1, description="Lowest score of a hit, inclusive.", examples=[0.45])]
 SearchLimit = Annotated[int, Meta(ge=0, le=10000, description="Most hits; 0 or missing is 100.", examples=[5])]
@@ -139,6 +147,7 @@ class SearchFaceGroups(SearchFaces, kw_only=True):
     """Searches several groups with the faces of one or more images."""
 
     groups: SearchedGroups
+    cluster_group: ClusterGroup | None = None
 
 
 # --- answers -------------------------------------------------------------------------------------

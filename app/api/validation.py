@@ -15,7 +15,7 @@ from msgspec import UNSET, Raw, UnsetType
 from app.api import schemas
 from app.api.sentences import sentence
 from app.errors import InvalidGroupName, InvalidId, InvalidJson, InvalidMarker, InvalidRequest
-from app.services.rows import Terms
+from app.services.rows import DEFAULT_TAG, NO_DESC, Terms
 
 _GROUP_NAME = re.compile(r"[a-z][a-z0-9_-]{2,31}")
 _RESERVED_FACE_GROUP = "multi"  # it would collide with the path /groups/multi/search
@@ -27,7 +27,6 @@ _MAX_GROUPS = 5
 _MAX_TAGS = 100
 _DEFAULT_SEARCH_LIMIT = 100
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_DEFAULT_TAG = "default"
 _INDEX = re.compile(r"\[(\d+)\]")
 
 
@@ -91,6 +90,21 @@ def searched_groups(names: list[str]) -> list[str]:
     return groups
 
 
+def cluster_group(name: str | None, groups: list[str]) -> str | None:
+    """The group that takes the faces which nobody knows; an empty or missing one is none.
+
+    Raises:
+        InvalidRequest: it is among the searched groups.
+        InvalidGroupName: it breaks the rule or is reserved.
+    """
+    if not name:
+        return None
+    if name in groups:
+        message = f"cluster_group {name!r} is also in groups, and it is searched with them anyway: name it only once."
+        raise InvalidRequest(message)
+    return group_name(name, faces=True)
+
+
 def image_id(value: str | None, *, field: str = "image.id", index: int | None = None) -> str:
     """Checks an id; a missing one becomes empty.
 
@@ -126,7 +140,7 @@ def tag(value: str | None, *, field: str = "image.tag") -> str:
     Raises:
         InvalidRequest: it is too long or holds control characters.
     """
-    value = value or _DEFAULT_TAG
+    value = value or DEFAULT_TAG
     if len(value.encode()) > _MAX_TAG_BYTES:
         message = f"{field} is longer than {_MAX_TAG_BYTES} bytes in UTF-8: shorten it."
         raise InvalidRequest(message)
@@ -144,7 +158,7 @@ def desc(value: Raw | UnsetType) -> str:
         InvalidJson: it is not UTF-8.
     """
     if value is UNSET:
-        return "{}"
+        return NO_DESC
     compact = msgspec.json.format(bytes(value), indent=-1)
     if len(compact) > _MAX_DESC_BYTES:
         message = f"image.desc is {len(compact)} bytes of JSON, at most {_MAX_DESC_BYTES} are kept: shorten it."
@@ -154,7 +168,7 @@ def desc(value: Raw | UnsetType) -> str:
     except UnicodeDecodeError as error:
         message = "The body is not valid JSON in UTF-8: check its quotes, commas and escapes."
         raise InvalidJson(message) from error
-    return "{}" if text == "null" else text
+    return NO_DESC if text == "null" else text
 
 
 def images(uris: list[str], *, most: int) -> list[str]:

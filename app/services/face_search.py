@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from app.errors import MultipleFaces, NoFace
 from app.services.face_pipeline import FacePipeline
-from app.services.query_faces import QueryFaces, stacked
+from app.services.query_faces import QueryFaces, embeddings_of
 from app.services.rows import NewImage, RowGate, ScoredRow, Terms, random_id, scored
 from app.store.groups import GroupStore
 from app.store.records import BoundingBox, Family, Record, Row
@@ -106,23 +106,23 @@ class FaceSearch:
         spec = await self._pipeline.spec()
         await self._gate.admits(group, spec)
         images = await self._queries.of_images(uris)
-        embeddings = stacked(images)
+        faces = [face for found in images for face in found]
+        if not faces:
+            return [[] for _ in images]
         scale = calibration(spec.calibration)
-        found = iter(
+        hits = iter(
             await self._store.search(
                 Family.FACE,
                 group,
-                embeddings,
+                embeddings_of(faces),
                 limit=terms.limit,
                 bound=scale.bound(terms.threshold),
                 tags=terms.tags,
             )
-            if embeddings is not None
-            else []
         )
         return [
-            [FaceHits(face.bounding_box, scored(next(found), scale, terms.threshold)) for face in faces]
-            for faces in images
+            [FaceHits(face.bounding_box, scored(next(hits), scale, terms.threshold)) for face in found]
+            for found in images
         ]
 
     async def _record(self, image: NewImage) -> tuple[Record, StoredFace]:

@@ -58,7 +58,6 @@ class QueryFaces:
             ]
 
 
-def stacked(images: Sequence[Sequence[QueryFace]]) -> NDArray[np.float32] | None:
-    """The embeddings of all faces of all images, FP32 [N, D]; None where there is no face."""
-    embeddings = [face.embedding for faces in images for face in faces]
-    return np.stack(embeddings) if embeddings else None
+def embeddings_of(faces: Sequence[QueryFace]) -> NDArray[np.float32]:
+    """FP32 [N, D] of at least one face."""
+    return np.stack([face.embedding for face in faces])

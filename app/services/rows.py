@@ -12,6 +12,10 @@ from app.store.groups import GroupStore
 from app.store.records import EmbeddingSpace, Family, Hit, Metric, Row
 from app.vision.calibration import Calibration
 
+# What a row bears that came without a tag and a description.
+DEFAULT_TAG = "default"
+NO_DESC = "{}"
+
 _ID_BYTES = 16  # 128 random bits
 
 

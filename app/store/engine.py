@@ -145,9 +145,9 @@ class Engine:
         self._loaded.discard(collection)
         await self._call(lambda: self._client.drop_collection(collection, timeout=self._timeout_s))
 
-    async def insert(self, collection: str, row: Mapping[str, object]) -> None:
-        """Adds a row whose key is not there yet: Milvus does not check that."""
-        await self._use(collection, lambda: self._client.insert(collection, dict(row), timeout=self._timeout_s))
+    async def insert(self, collection: str, rows: Sequence[Mapping[str, object]]) -> None:
+        """Adds rows whose keys are not there yet, all or none: Milvus does not check that."""
+        await self._use(collection, lambda: self._client.insert(collection, list(rows), timeout=self._timeout_s))
 
     async def upsert(self, collection: str, row: Mapping[str, object]) -> None:
         """Adds a row or replaces the one of the same key; readers of Milvus may see neither for a moment."""

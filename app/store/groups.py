@@ -165,7 +165,7 @@ class GroupStore:
             if await group.rows.tags_of([record.row.id]):
                 raise IdExists
             with group.counting(added=[record.row.tag]):
-                await group.rows.insert(record)
+                await group.rows.insert([record])
 
         await self._write(family, name, work)
 
@@ -237,6 +237,44 @@ class GroupStore:
         """
         async with self._reading(family, name) as group:
             return await group.rows.search(vectors, limit=limit, bound=bound, tags=tags) if len(vectors) else []
+
+    async def search_then_add(
+        self,
+        family: Family,
+        name: str,
+        vectors: NDArray[np.float32],
+        newcomers: Callable[[list[list[Hit]]], Sequence[Record]],
+        *,
+        limit: int,
+        bound: float,
+        tags: Collection[str] = (),
+    ) -> list[list[Hit]]:
+        """Searches and adds what the search did not find, with no other write in between.
+
+        Args:
+            family: family of the group.
+            name: the group.
+            vectors: float32 [Q, D], Q at least 1.
+            newcomers: chooses the records to add, all or none, from the nearest rows of each vector in the whole
+                group, whatever the tags; their ids must be new ones.
+            limit: as in ``search``.
+            bound: as in ``search``.
+            tags: as in ``search``.
+
+        Returns:
+            What ``search`` found before the records were added.
+        """
+
+        async def work(group: Group) -> list[list[Hit]]:
+            found = await group.rows.search(vectors, limit=limit, bound=bound, tags=tags)
+            nearest = await group.rows.search(vectors, limit=1, bound=bound) if tags else found
+            records = newcomers(nearest)
+            if records:
+                with group.counting(added=[record.row.tag for record in records]):
+                    await group.rows.insert(records)
+            return found
+
+        return await self._write(family, name, work)
 
     # --- locking ---
 

@@ -63,9 +63,9 @@ class Rows:
         found = await self._engine.query(self._collection, expression, self._fields, limit=1)
         return self._decoded(found[0]) if found else None
 
-    async def insert(self, record: Record) -> None:
-        """Adds a row whose id is known to be free."""
-        await self._engine.insert(self._collection, self._encoded(record))
+    async def insert(self, records: Sequence[Record]) -> None:
+        """Adds rows whose ids are known to be free, all or none."""
+        await self._engine.insert(self._collection, [self._encoded(record) for record in records])
 
     async def replace(self, record: Record) -> None:
         """Replaces the row of the same id."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image, ImageEnhance
@@ -128,6 +129,26 @@ def test_the_person_is_found_in_several_groups_at_once_and_by_tag(service: Runni
             assert len(reply.body["search_results"][0]["faces"][0]["faces"]) == found
         row = service.call("GET", "/v1/face/groups/second/images/mirrored").body
         assert [row] == service.call("GET", "/v1/face/groups/second/images").body["images"]
+
+
+def test_a_new_person_is_stored_once_by_eight_requests_at_once(service: RunningService) -> None:
+    photo = data_uri(encoded(astronaut()))
+    with fresh_group(service, "face", "visitors") as path, fresh_group(service, "face", "empty-one"):
+        with ThreadPoolExecutor(8) as pool:
+            replies = list(
+                pool.map(lambda _: service.call("POST", f"{path}/cluster", {"images": [photo, photo]}), range(8))
+            )
+        assert [reply.status for reply in replies] == [200] * 8
+        [row] = service.call("GET", f"{path}/images").body["images"]
+        assert (row["tag"], row["desc"]) == ("default", {})
+        faces = [entry["faces"][0] for reply in replies for entry in reply.body["search_results"]]
+        assert {hit["id"] for face in faces for hit in face["faces"]} == {row["id"]}
+        assert [face["faces"][0]["score"] for face in faces].count(1.0) >= 1
+        body = {"images": [photo], "groups": ["empty-one"], "cluster_group": "visitors"}
+        reply = service.call("POST", "/v1/face/groups/multi/search", body)
+        [hit] = reply.body["search_results"][0]["faces"][0]["faces"]
+        assert (hit["group"], hit["id"]) == ("visitors", row["id"])
+        assert service.call("GET", path).body["count"] == 1
 
 
 def test_an_update_replaces_the_face(service: RunningService, group: str) -> None:

@@ -23,7 +23,13 @@ def groups(service: RunningService) -> Iterator[list[str]]:
 def test_the_path_of_the_search_in_several_groups_is_not_taken_for_a_group(
     service: RunningService, groups: list[str]
 ) -> None:
-    body = {"images": [drawing_uri(1), drawing_uri(2)], "groups": [*groups, groups[0]], "limit": 0, "tag": ""}
+    body = {
+        "images": [drawing_uri(1), drawing_uri(2)],
+        "groups": [*groups, groups[0]],
+        "limit": 0,
+        "tag": "",
+        "cluster_group": "",
+    }
     reply = service.call("POST", PATH, body)
     assert (reply.status, reply.body) == (200, {"search_results": [{"faces": []}, {"faces": []}]})
 
@@ -38,6 +44,10 @@ def test_the_path_of_the_search_in_several_groups_is_not_taken_for_a_group(
         ({"groups": ["staff-1", "multi"]}, 400, "invalid_group_name", "reserved"),
         ({"groups": ["staff-1", 7]}, 400, "invalid_request", "groups[1]"),
         ({"groups": ["staff-1", "nobody"]}, 404, "group_not_found", "nobody"),
+        ({"cluster_group": "staff-1"}, 400, "invalid_request", "also in groups"),
+        ({"cluster_group": "multi"}, 400, "invalid_group_name", "reserved"),
+        ({"cluster_group": "nobody"}, 404, "group_not_found", "nobody"),
+        ({"cluster_group": 5}, 400, "invalid_request", "cluster_group"),
         ({"images": []}, 400, "invalid_request", "images"),
         ({"threshold": True}, 400, "invalid_request", "threshold"),
         ({"threshold": 2}, 400, "invalid_request", "threshold"),
