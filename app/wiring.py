@@ -22,6 +22,7 @@ from app.inference.client import TritonClient
 from app.inference.models import DetectorSpec, EmbedderSpec, ServedModel, detector_spec, embedder_spec
 from app.services.budget import MemoryBudget
 from app.services.cluster import Cluster
+from app.services.compare import Compare
 from app.services.face_pipeline import FacePipeline
 from app.services.face_search import FaceRules, FaceSearch
 from app.services.groups import Groups
@@ -45,6 +46,7 @@ class Services:
     faces: FaceSearch
     multi_faces: MultiSearch
     cluster: Cluster
+    compare: Compare
     health: Health
 
 
@@ -95,6 +97,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             stack.push_async_callback(model.close)
         image_pipeline = ImagePipeline(source, image_embedder)
         face_pipeline = FacePipeline(source, detector, face_embedder)
+        # One thread: products of comparisons take turns, and BLAS spreads each over the cores.
+        multiplier = ThreadPoolExecutor(1, thread_name_prefix="likeness-compare")
+        stack.callback(multiplier.shutdown, cancel_futures=True)
         rules = FaceRules(min_size=settings.face_min_size, several_allowed=settings.multi_faces_mode == 1)
         yield Services(
             image_groups=Groups(store, Family.IMAGE, image_pipeline.spec),
@@ -103,6 +108,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             faces=FaceSearch(store, face_pipeline, rules),
             multi_faces=MultiSearch(store, QueryFaces(face_pipeline)),
             cluster=Cluster(store, QueryFaces(face_pipeline)),
+            compare=Compare(store, face_pipeline.spec, multiplier, MemoryBudget(settings.compare_memory)),
             health=Health(store, (detector, face_embedder, image_embedder)),
         )
 

@@ -97,11 +97,16 @@ class PutImage(Struct):
     image: Image
 
 
-class SearchTerms(Struct, kw_only=True):
-    """What a search is to find."""
+class ScoreTerms(Struct, kw_only=True):
+    """How alike hits must be, and how many there may be."""
 
     threshold: Threshold | None = None
     limit: SearchLimit | None = None
+
+
+class SearchTerms(ScoreTerms, kw_only=True):
+    """What a search is to find."""
+
     tag: SearchedTag | None = None
     tags: SearchedTags | None = None
 
@@ -148,6 +153,12 @@ class SearchFaceGroups(SearchFaces, kw_only=True):
 
     groups: SearchedGroups
     cluster_group: ClusterGroup | None = None
+
+
+class CompareGroups(ScoreTerms, kw_only=True):
+    """Compares a group with another one."""
+
+    target_group: GroupName
 
 
 # --- answers -------------------------------------------------------------------------------------
@@ -316,6 +327,18 @@ class GroupFaceSearchResults(Struct):
     """One entry per searched image, in order."""
 
     search_results: list[GroupFaceResults]
+
+
+class ComparedFace(ListedFace):
+    """A face of the target group, and the faces of the base group like it."""
+
+    faces: Annotated[list[FaceHit], Meta(description="Best first.")]
+
+
+class CompareResults(Struct):
+    """The faces of the target group that have a hit, in the order of their ids."""
+
+    compare_results: list[ComparedFace]
 
 
 class Live(Struct):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.api.compare import compare_operations
 from app.api.faces import face_operations
 from app.api.groups import group_operations
 from app.api.health import health_operations
@@ -19,5 +20,6 @@ def all_operations() -> list[Operation]:
         *group_operations(Family.FACE),
         *face_operations(),
         *multi_face_operations(),
+        *compare_operations(),
         *health_operations(),
     ]

@@ -7,6 +7,7 @@ import binascii
 import re
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -88,6 +89,19 @@ def searched_groups(names: list[str]) -> list[str]:
     for index, name in enumerate(names):
         group_name(name, faces=True, index=index)
     return groups
+
+
+def target_group(name: str) -> str:
+    """The group whose faces are looked for in another.
+
+    Raises:
+        InvalidRequest: it is empty.
+        InvalidGroupName: it breaks the rule or is reserved.
+    """
+    if not name:
+        message = "target_group is missing: name the group whose faces are to be found."
+        raise InvalidRequest(message)
+    return group_name(name, faces=True)
 
 
 def cluster_group(name: str | None, groups: list[str]) -> str | None:
@@ -183,8 +197,16 @@ def images(uris: list[str], *, most: int) -> list[str]:
     return uris
 
 
+def score_terms(body: schemas.ScoreTerms, *, default_threshold: float) -> Terms:
+    """What counts as a hit; the numbers' ranges were checked with the body."""
+    return Terms(
+        threshold=default_threshold if body.threshold is None else body.threshold,
+        limit=body.limit or _DEFAULT_SEARCH_LIMIT,
+    )
+
+
 def terms(body: schemas.SearchTerms, *, default_threshold: float) -> Terms:
-    """What a search is to find; its numbers' ranges were checked with the body.
+    """What a search is to find.
 
     Raises:
         InvalidRequest: a tag is empty in the list, too long or holds control characters; too many tags.
@@ -198,11 +220,7 @@ def terms(body: schemas.SearchTerms, *, default_threshold: float) -> Terms:
     if len(wanted) > _MAX_TAGS:
         message = f"{len(wanted)} tags are named: at most {_MAX_TAGS} can be searched at once."
         raise InvalidRequest(message)
-    return Terms(
-        threshold=default_threshold if body.threshold is None else body.threshold,
-        limit=body.limit or _DEFAULT_SEARCH_LIMIT,
-        tags=tuple(dict.fromkeys(wanted)),
-    )
+    return replace(score_terms(body, default_threshold=default_threshold), tags=tuple(dict.fromkeys(wanted)))
 
 
 def some(values: list[str], *, field: str) -> list[str]:

@@ -24,7 +24,7 @@ from app.errors import (
 from app.store.connection import Connection
 from app.store.group import Group
 from app.store.names import fresh_collection_name
-from app.store.records import EmbeddingSpace, Family, GroupInfo, Hit, Page, Record, Row, TagCount
+from app.store.records import Embeddings, EmbeddingSpace, Family, GroupInfo, Hit, Page, Record, Row, TagCount
 from app.store.registry import Registration
 from app.store.rows import create_collection
 
@@ -206,6 +206,16 @@ class GroupStore:
         """Rows by id in byte order: at most ``limit`` after the id ``after``, of one tag or of all."""
         async with self._reading(family, name) as group:
             return await group.rows.page(tag=tag, after=after, limit=limit)
+
+    async def rows_of(self, family: Family, name: str, ids: Sequence[str]) -> dict[str, Row]:
+        """The rows of these ids that are there, by id."""
+        async with self._reading(family, name) as group:
+            return await group.rows.of_ids(ids)
+
+    async def embeddings(self, family: Family, name: str, *, after: str | None, limit: int) -> Embeddings:
+        """Embeddings in the order of ``rows``: those of at most ``limit`` rows, at least 1, after the id ``after``."""
+        async with self._reading(family, name) as group:
+            return await group.rows.embeddings(after=after, limit=limit)
 
     async def tags(self, family: Family, name: str, *, after: str | None, limit: int) -> Page[TagCount]:
         """Tags by name with their number of rows: at most ``limit`` after the name ``after``."""

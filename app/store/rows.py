@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from app.store import desc, filters, keys
 from app.store.engine import VECTOR_FIELD, Engine
-from app.store.records import BoundingBox, EmbeddingSpace, Family, Hit, Metric, Page, Record, Row
+from app.store.records import BoundingBox, Embeddings, EmbeddingSpace, Family, Hit, Metric, Page, Record, Row
 from app.store.registry import Registration
 
 _TEXTS = {"id": 4096, "tag": 256, "desc": desc.MAX_STORED_BYTES}
@@ -90,6 +90,28 @@ class Rows:
             if len(found) < size:
                 break
         return Page(rows[:limit], rows[limit - 1].id if len(rows) > limit else None)
+
+    async def of_ids(self, ids: Iterable[str]) -> dict[str, Row]:
+        """The rows of these ids that are there, by id."""
+        found = await self._full(map(keys.stored, ids))
+        return {row.id: row for row in map(self._decoded, found.values())}
+
+    async def embeddings(self, *, after: str | None, limit: int) -> Embeddings:
+        """The embeddings of the next ``limit`` rows after the id ``after``, in the byte order of ``keys.stored``."""
+        last = keys.stored(after) if after is not None else ""
+        ids: list[str] = []
+        parts = [np.empty((0, self._space.dimension), np.float32)]
+        most = self._engine.profile.embeddings_per_answer
+        while (size := min(most, limit - len(ids))) > 0:
+            found = await self._engine.query(
+                self._collection, filters.beyond("id", last), ["id", VECTOR_FIELD], limit=size
+            )
+            ids += [keys.restored(row["id"]) for row in found]
+            parts += [np.array([row[VECTOR_FIELD] for row in found], np.float32)] if found else []
+            last = found[-1]["id"] if found else last
+            if len(found) < size:
+                return Embeddings(ids, np.concatenate(parts), None)
+        return Embeddings(ids, np.concatenate(parts), ids[-1])
 
     async def scan_tags(self) -> AsyncIterator[str]:
         """The tag of every row, each row once."""

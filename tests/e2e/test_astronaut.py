@@ -151,6 +151,27 @@ def test_a_new_person_is_stored_once_by_eight_requests_at_once(service: RunningS
         assert service.call("GET", path).body["count"] == 1
 
 
+def test_groups_are_compared_with_each_other_and_with_themselves(service: RunningService, group: str) -> None:
+    same = {"id": "a/same", "uri": data_uri(encoded(astronaut(), "PNG")), "tag": "t", "desc": [1]}
+    darker = {"id": "b", "uri": data_uri(encoded(ImageEnhance.Brightness(astronaut()).enhance(0.6)))}
+    with fresh_group(service, "face", "others") as others:
+        for image in (darker, same):
+            assert service.call("POST", f"{others}/add", {"image": image}).status == 200
+        rows = service.call("GET", f"{others}/images").body["images"]
+        [crew] = service.call("GET", f"{group}/images").body["images"]
+        found = service.call("POST", f"{group}/compare", {"target_group": "others"}).body["compare_results"]
+        assert [{name: entry[name] for name in rows[0]} for entry in found] == rows
+        for entry, uri in zip(found, (same["uri"], darker["uri"]), strict=True):
+            reply = service.call("POST", f"{group}/search", {"images": [uri]})
+            [searched] = reply.body["search_results"][0]["faces"][0]["faces"]
+            assert entry["faces"] == [{**crew, "score": pytest.approx(searched["score"], abs=1e-5)}]
+        own = service.call("POST", f"{others}/compare", {"target_group": "others"}).body["compare_results"]
+        assert [(entry["id"], [hit["id"] for hit in entry["faces"]]) for entry in own] == [
+            ("a/same", ["b"]),
+            ("b", ["a/same"]),
+        ]
+
+
 def test_an_update_replaces_the_face(service: RunningService, group: str) -> None:
     with fresh_group(service, "face", "replaced") as path:
         photo = data_uri(encoded(astronaut()))
