@@ -80,6 +80,12 @@ class Settings:
         1536 * MIB, "Bytes that all images being decoded together may hold; more wait.", least=MIB
     )
     decode_threads: int = setting(0, "Threads that decode images; 0 is one per core.", least=0, most=256)
+    compare_memory: int = setting(
+        256 * MIB,
+        "Bytes of embeddings that all comparisons of groups together may hold; more wait, and a group that is larger "
+        "is read anew for each part of the other.",
+        least=MIB,
+    )
     images_at_work: int = setting(64, "Images being decoded or detected together; more wait.", least=1)
     max_requests: int = setting(256, "Inference requests at work at the same time; more is a 429.", least=1)
     request_timeout: float = setting(60.0, "Seconds that one request may take, from its body to its answer.", least=0.1)

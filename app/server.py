@@ -28,6 +28,7 @@ _KEEP_ALIVE_S = 75
 # Sanic's own limit on an answer comes after ours, which answers with a sentence.
 _GRACE_S = 15
 _DRAINED_BODIES = 4
+_MAX_HEAD_BYTES = 16 * 1024  # the most that Sanic allows; an id of 4096 bytes takes 12 KiB percent-encoded
 
 
 def create_app(settings: Settings, signals: StopSignals, *, name: str = "likeness") -> Sanic[Any, Any]:
@@ -41,6 +42,7 @@ def create_app(settings: Settings, signals: StopSignals, *, name: str = "likenes
             # Bodies are measured where they are read. This is how much of a refused one is still taken and dropped,
             # so that its sender gets to read the answer instead of a reset connection.
             "REQUEST_MAX_SIZE": _DRAINED_BODIES * settings.max_body_bytes,
+            "REQUEST_MAX_HEADER_SIZE": _MAX_HEAD_BYTES,
             "REQUEST_TIMEOUT": _HEADER_TIMEOUT_S,
             "RESPONSE_TIMEOUT": int(settings.request_timeout) + _GRACE_S,
             "KEEP_ALIVE_TIMEOUT": _KEEP_ALIVE_S,

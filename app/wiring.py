@@ -20,6 +20,9 @@ from app.errors import OperatorError
 from app.fetch import Fetcher, FetchLimits
 from app.inference.client import TritonClient
 from app.inference.models import DetectorSpec, EmbedderSpec, ServedModel, detector_spec, embedder_spec
+from app.services.budget import MemoryBudget
+from app.services.cluster import Cluster
+from app.services.compare import Compare
 from app.services.face_pipeline import FacePipeline
 from app.services.face_search import FaceRules, FaceSearch
 from app.services.groups import Groups
@@ -27,6 +30,8 @@ from app.services.health import Health
 from app.services.image_pipeline import ImagePipeline
 from app.services.image_search import ImageSearch
 from app.services.image_source import ImageLimits, ImageSource
+from app.services.multi_search import MultiSearch
+from app.services.query_faces import QueryFaces
 from app.store.groups import GroupStore
 from app.store.records import Family
 
@@ -39,6 +44,9 @@ class Services:
     face_groups: Groups
     images: ImageSearch
     faces: FaceSearch
+    multi_faces: MultiSearch
+    cluster: Cluster
+    compare: Compare
     health: Health
 
 
@@ -89,12 +97,18 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             stack.push_async_callback(model.close)
         image_pipeline = ImagePipeline(source, image_embedder)
         face_pipeline = FacePipeline(source, detector, face_embedder)
+        # One thread: products of comparisons take turns, and BLAS spreads each over the cores.
+        multiplier = ThreadPoolExecutor(1, thread_name_prefix="likeness-compare")
+        stack.callback(multiplier.shutdown, cancel_futures=True)
         rules = FaceRules(min_size=settings.face_min_size, several_allowed=settings.multi_faces_mode == 1)
         yield Services(
             image_groups=Groups(store, Family.IMAGE, image_pipeline.spec),
             face_groups=Groups(store, Family.FACE, face_pipeline.spec),
             images=ImageSearch(store, image_pipeline),
             faces=FaceSearch(store, face_pipeline, rules),
+            multi_faces=MultiSearch(store, QueryFaces(face_pipeline)),
+            cluster=Cluster(store, QueryFaces(face_pipeline)),
+            compare=Compare(store, face_pipeline.spec, multiplier, MemoryBudget(settings.compare_memory)),
             health=Health(store, (detector, face_embedder, image_embedder)),
         )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from app.api import schemas, validation
+from app.api.found_faces import face_results
 from app.api.operations import Call, Operation
-from app.api.rows import bounding_box, new_image, raw
+from app.api.rows import bounding_box, new_image
 from app.errors import (
     FetchFailed,
     FetchTimeout,
@@ -15,8 +16,7 @@ from app.errors import (
     MultipleFaces,
     NoFace,
 )
-from app.services.face_search import FaceHits, StoredFace
-from app.services.rows import ScoredRow
+from app.services.face_search import StoredFace
 
 _TAG = "Faces"
 _GROUP = "/v1/face/groups/{name}"
@@ -96,6 +96,43 @@ def face_operations() -> list[Operation]:
                 ]
             },
         ),
+        Operation(
+            "POST",
+            f"{_GROUP}/cluster",
+            "clusterFaces",
+            _TAG,
+            "Find similar faces, and store those that have none",
+            _cluster,
+            schemas.FaceSearchResults,
+            body=schemas.SearchFaces,
+            doc="As search. A face without a similar one in the group is stored under a random id and the tag "
+            "`default`, and is its own single hit with score 1. Faces are taken in their order; a new person who is "
+            "there several times, in one request or in several at once, is stored once. Tags that are named limit the "
+            "hits, not the judgement whether a face is new.",
+            errors=_FETCHING,
+            inference=True,
+            body_example={"images": ["https://example.com/visitor.jpg"], "threshold": 0.45, "limit": 5},
+            answer_example={
+                "search_results": [
+                    {
+                        "faces": [
+                            {
+                                "bounding_box": _BOX,
+                                "faces": [
+                                    {
+                                        "score": 1.0,
+                                        "id": "q83vEjRWeJCrze8SNFZ4kA",
+                                        "tag": "default",
+                                        "desc": {},
+                                        "bounding_box": _BOX,
+                                    }
+                                ],
+                            }
+                        ]
+                    }
+                ]
+            },
+        ),
     ]
 
 
@@ -118,10 +155,19 @@ async def _search(call: Call) -> schemas.FaceSearchResults:
     found = await call.services.faces.search(
         _group(call),
         validation.images(call.body.images, most=call.settings.search_max_images),
-        threshold=validation.threshold(call.body.threshold, call.settings.face_threshold),
-        limit=validation.search_limit(call.body.limit),
+        validation.terms(call.body, default_threshold=call.settings.face_threshold),
     )
-    return schemas.FaceSearchResults([schemas.FaceResults([_searched(face) for face in faces]) for faces in found])
+    return face_results(found)
+
+
+async def _cluster(call: Call) -> schemas.FaceSearchResults:
+    validation.unsupported(call.body.use_quality, field="use_quality")
+    found = await call.services.cluster.search(
+        _group(call),
+        validation.images(call.body.images, most=call.settings.search_max_images),
+        validation.terms(call.body, default_threshold=call.settings.face_threshold),
+    )
+    return face_results(found)
 
 
 def _stored(face: StoredFace) -> schemas.AddedFace:
@@ -129,11 +175,3 @@ def _stored(face: StoredFace) -> schemas.AddedFace:
     if face.number > 1:
         return schemas.AddedFace(face.id, box, face.number)
     return schemas.AddedFace(face.id, box)
-
-
-def _searched(face: FaceHits) -> schemas.SearchedFace:
-    return schemas.SearchedFace(bounding_box(face.bounding_box), [_hit(hit) for hit in face.hits])
-
-
-def _hit(hit: ScoredRow) -> schemas.FaceHit:
-    return schemas.FaceHit(hit.score, hit.row.id, hit.row.tag, raw(hit.row.desc), bounding_box(hit.row.bounding_box))

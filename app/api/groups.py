@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.api import schemas, validation
 from app.api.operations import Call, Operation, Parameter
 from app.api.rows import bounding_box, raw
-from app.errors import GroupExists, GroupNotFound
+from app.errors import GroupExists, GroupNotFound, ImageNotFound
 from app.services.groups import Groups
 from app.store.records import Family, Row
 
@@ -65,7 +65,11 @@ def group_operations(family: Family) -> list[Operation]:
         marker = validation.make_marker(page.after)
         if faces:
             return schemas.FacePage([_listed_face(row) for row in page.items], marker)
-        return schemas.ImagePage([schemas.ListedImage(row.id, row.tag, raw(row.desc)) for row in page.items], marker)
+        return schemas.ImagePage([_listed_image(row) for row in page.items], marker)
+
+    async def image(call: Call) -> schemas.ListedImage:
+        row = await groups(call).row(name(call), validation.image_id(call.path["id"], field="The id"))
+        return _listed_face(row) if faces else _listed_image(row)
 
     async def tags(call: Call) -> schemas.TagPage:
         found, page = await groups(call).tags(
@@ -151,6 +155,18 @@ def group_operations(family: Family) -> list[Operation]:
         ),
         Operation(
             "GET",
+            f"{one}/images/{{id}}",
+            f"getGroup{noun}",
+            tag,
+            "Look at one image of a group",
+            image,
+            schemas.ListedFace if faces else schemas.ListedImage,
+            doc="The id is percent-encoded, its slashes too: `photos/cat.jpg` is written `photos%2Fcat.jpg`.",
+            errors=(GroupNotFound, ImageNotFound),
+            answer_example=listed,
+        ),
+        Operation(
+            "GET",
             f"{one}/tags",
             f"list{noun}Tags",
             tag,
@@ -166,6 +182,10 @@ def group_operations(family: Family) -> list[Operation]:
             },
         ),
     ]
+
+
+def _listed_image(row: Row) -> schemas.ListedImage:
+    return schemas.ListedImage(row.id, row.tag, raw(row.desc))
 
 
 def _listed_face(row: Row) -> schemas.ListedFace:

@@ -86,8 +86,7 @@ async def _search(call: Call) -> schemas.ImageSearchResults:
     found = await call.services.images.search(
         _group(call),
         validation.images(call.body.images, most=call.settings.search_max_images),
-        threshold=validation.threshold(call.body.threshold, call.settings.image_threshold),
-        limit=validation.search_limit(call.body.limit),
+        validation.terms(call.body, default_threshold=call.settings.image_threshold),
     )
     return schemas.ImageSearchResults(
         [

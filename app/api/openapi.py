@@ -35,6 +35,15 @@ _TAGS = {
     "Health": "For load balancers.",
 }
 
+_GROUP_NAME = {"type": "string", "pattern": "^[a-z][a-z0-9_-]{2,31}$", "example": "pets"}
+_PATH_PARAMETERS: dict[str, dict[str, Any]] = {
+    "name": {"description": "Name of the group.", "schema": _GROUP_NAME},
+    "id": {
+        "description": "Id of the image, percent-encoded.",
+        "schema": {"type": "string", "example": "photos/cat.jpg"},
+    },
+}
+
 
 def openapi_document(operations: list[Operation]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of some operations."""
@@ -93,13 +102,7 @@ def _answer(operation: Operation, description: str, *, example: bool = True) -> 
 
 def _path_parameters(operation: Operation) -> list[dict[str, Any]]:
     return [
-        {
-            "name": name,
-            "in": "path",
-            "required": True,
-            "description": "Name of the group.",
-            "schema": {"type": "string", "pattern": "^[a-z][a-z0-9_-]{2,31}$", "example": "pets"},
-        }
+        {"name": name, "in": "path", "required": True, **_PATH_PARAMETERS[name]}
         for name in re.findall(r"{(\w+)}", operation.path)
     ]
 

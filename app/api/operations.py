@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,19 @@ class Answer:
     status: int = 200
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Stream:
+    """An answer that is sent while it is still being found.
+
+    Attributes:
+        field: the one field of the answer, a list.
+        items: its entries, some at a time.
+    """
+
+    field: str
+    items: AsyncGenerator[Sequence[msgspec.Struct], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """A query parameter, for the documentation."""
@@ -59,7 +72,7 @@ class Operation:
         id: unique name for generated clients.
         tag: chapter of the documentation.
         summary: one line.
-        handle: one service call; its result is serialised.
+        handle: one service call; its result is serialised, or streamed.
         answer: shape of the result.
         body: shape of the body; none where there is none.
         doc: what is worth knowing beyond the summary.
@@ -76,7 +89,7 @@ class Operation:
     id: str
     tag: str
     summary: str
-    handle: Callable[[Call], Awaitable[msgspec.Struct | Answer]]
+    handle: Callable[[Call], Awaitable[msgspec.Struct | Answer | Stream]]
     answer: type[msgspec.Struct]
     body: type[msgspec.Struct] | None = None
     doc: str = ""

@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 from sanic import HTTPResponse, Request, Sanic
 
+from app.api import streaming
 from app.api.error_handler import REQUEST_ID, request_id
-from app.api.operations import Answer, Call, Operation
+from app.api.operations import Answer, Call, Operation, Stream
 from app.api.validation import parse_body, query_of
 from app.config import Settings
 from app.errors import DeadlineExceeded, Overloaded, RequestTimeout, TooLarge
@@ -23,7 +24,7 @@ _STALLED_S = 10
 # While it is parsed a body is there in pieces, as a whole and as the strings in it.
 _BODY_COPIES = 3
 
-Handler = Callable[..., Coroutine[Any, Any, HTTPResponse]]
+Handler = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]
 
 
 class Admission:
@@ -78,22 +79,26 @@ class Router:
             )
 
     def _handler(self, operation: Operation) -> Handler:
-        async def handle(request: Request, **path: str) -> HTTPResponse:
+        async def handle(request: Request, **path: str) -> HTTPResponse | None:
             try:
-                async with asyncio.timeout(self._settings.request_timeout):
-                    return await self._answer(operation, request, path)
+                async with asyncio.timeout(self._settings.request_timeout) as limit:
+                    return await self._answer(operation, request, path, limit)
             except TimeoutError as error:
                 message = f"The request took longer than {self._settings.request_timeout:g} seconds: send less at once."
                 raise DeadlineExceeded(message) from error
 
         return handle
 
-    async def _answer(self, operation: Operation, request: Request, path: dict[str, str]) -> HTTPResponse:
+    async def _answer(
+        self, operation: Operation, request: Request, path: dict[str, str], limit: asyncio.Timeout
+    ) -> HTTPResponse | None:
         services: Services = request.app.ctx.services
         async with self._body(request, operation) as body:
             # After the body: a client that only promises one must not keep a permit from others.
             async with self._admission.permit() if operation.inference else nullcontext():
                 result = await operation.handle(Call(services, self._settings, path, query_of(request.args), body))
+                if isinstance(result, Stream):
+                    return await streaming.send(request, result, limit)
             return _response(request, result)
 
     @asynccontextmanager

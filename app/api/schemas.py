@@ -27,6 +27,21 @@ Id = Annotated[
 ]
 Desc = Annotated[Raw, Meta(description="Any JSON value, at most 64 KiB; comes back exactly as sent.")]
 Tag = Annotated[str, Meta(description="At most 256 bytes in UTF-8; empty is `default`.", examples=["cats"])]
+SearchedTag = Annotated[str, Meta(description="Search only inside this tag; empty or missing is all of them.")]
+SearchedTags = Annotated[
+    list[str],
+    Meta(description="Search only inside these tags, at most 100, and `tag`; empty or missing is all of them."),
+]
+GroupName = Annotated[str, Meta(description="Name of a group.", examples=["staff"])]
+SearchedGroups = Annotated[list[GroupName], Meta(description="The groups to search: 1 to 5, repeated ones count once.")]
+ClusterGroup = Annotated[
+    str,
+    Meta(
+        description="A further group that is searched, and in which a face without a hit in any of the groups is "
+        "stored; empty or missing is none.",
+        examples=["unknown-visitors"],
+    ),
+]
 Score = Annotated[float, Meta(ge=0, le=1, description="Similarity, 1 is certain.", examples=[0.93])]
 Threshold = Annotated[float, Meta(ge=0, le=1, description="Lowest score of a hit, inclusive.", examples=[0.45])]
 SearchLimit = Annotated[int, Meta(ge=0, le=10000, description="Most hits; 0 or missing is 100.", examples=[5])]
@@ -85,12 +100,24 @@ class PutImage(Struct):
     image: Image
 
 
-class SearchImages(Struct):
+class ScoreTerms(Struct, kw_only=True):
+    """How alike hits must be, and how many there may be."""
+
+    threshold: Threshold | None = None
+    limit: SearchLimit | None = None
+
+
+class SearchTerms(ScoreTerms, kw_only=True):
+    """What a search is to find."""
+
+    tag: SearchedTag | None = None
+    tags: SearchedTags | None = None
+
+
+class SearchImages(SearchTerms):
     """Searches a group with one or more images."""
 
     images: Annotated[list[Uri], Meta(max_length=1024)]
-    threshold: Threshold | None = None
-    limit: SearchLimit | None = None
 
 
 class FaceBox(Struct):
@@ -122,6 +149,19 @@ class SearchFaces(SearchImages):
     """Searches a group with the faces of one or more images."""
 
     use_quality: bool | None = None
+
+
+class SearchFaceGroups(SearchFaces, kw_only=True):
+    """Searches several groups with the faces of one or more images."""
+
+    groups: SearchedGroups
+    cluster_group: ClusterGroup | None = None
+
+
+class CompareGroups(ScoreTerms, kw_only=True):
+    """Compares a group with another one."""
+
+    target_group: GroupName
 
 
 # --- answers -------------------------------------------------------------------------------------
@@ -265,6 +305,43 @@ class FaceSearchResults(Struct):
     """One entry per searched image, in order."""
 
     search_results: list[FaceResults]
+
+
+class GroupFaceHit(FaceHit):
+    """A stored face that is alike, and the group that it is in."""
+
+    group: GroupName
+
+
+class GroupSearchedFace(Struct):
+    """A face of a searched image, and the stored faces of all groups like it."""
+
+    bounding_box: BoundingBox
+    faces: Annotated[list[GroupFaceHit], Meta(description="Best first.")]
+
+
+class GroupFaceResults(Struct):
+    """Faces of one searched image."""
+
+    faces: Annotated[list[GroupSearchedFace], Meta(description="Largest first; empty where no face was found.")]
+
+
+class GroupFaceSearchResults(Struct):
+    """One entry per searched image, in order."""
+
+    search_results: list[GroupFaceResults]
+
+
+class ComparedFace(ListedFace):
+    """A face of the target group, and the faces of the base group like it."""
+
+    faces: Annotated[list[FaceHit], Meta(description="Best first.")]
+
+
+class CompareResults(Struct):
+    """The faces of the target group that have a hit, in the order of their ids."""
+
+    compare_results: list[ComparedFace]
 
 
 class Live(Struct):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from app.api.compare import compare_operations
 from app.api.faces import face_operations
 from app.api.groups import group_operations
 from app.api.health import health_operations
 from app.api.images import image_operations
+from app.api.multi_faces import multi_face_operations
 from app.api.operations import Operation
 from app.store.records import Family
 
@@ -17,5 +19,7 @@ def all_operations() -> list[Operation]:
         *image_operations(),
         *group_operations(Family.FACE),
         *face_operations(),
+        *multi_face_operations(),
+        *compare_operations(),
         *health_operations(),
     ]

@@ -7,6 +7,7 @@ import binascii
 import re
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -15,6 +16,7 @@ from msgspec import UNSET, Raw, UnsetType
 from app.api import schemas
 from app.api.sentences import sentence
 from app.errors import InvalidGroupName, InvalidId, InvalidJson, InvalidMarker, InvalidRequest
+from app.services.rows import DEFAULT_TAG, NO_DESC, Terms
 
 _GROUP_NAME = re.compile(r"[a-z][a-z0-9_-]{2,31}")
 _RESERVED_FACE_GROUP = "multi"  # it would collide with the path /groups/multi/search
@@ -23,9 +25,10 @@ _MAX_TAG_BYTES = 256
 _MAX_DESC_BYTES = 64 * 1024
 _MAX_RAW_DESC_BYTES = 1024 * 1024
 _MAX_PAGE = 1000
+_MAX_GROUPS = 5
+_MAX_TAGS = 100
 _DEFAULT_SEARCH_LIMIT = 100
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_DEFAULT_TAG = "default"
 _INDEX = re.compile(r"\[(\d+)\]")
 
 
@@ -55,7 +58,7 @@ def parse_body(body: bytes, kind: type[StructT]) -> StructT:
         raise InvalidJson(message) from error
 
 
-def group_name(name: str, *, faces: bool) -> str:
+def group_name(name: str, *, faces: bool, index: int | None = None) -> str:
     """Checks a group's name.
 
     Raises:
@@ -66,10 +69,10 @@ def group_name(name: str, *, faces: bool) -> str:
             "A group name has 3 to 32 characters: a lower-case letter first, then lower-case letters, digits, "
             "underscores or hyphens."
         )
-        raise InvalidGroupName(message)
+        raise InvalidGroupName(message, index=index)
     if faces and name == _RESERVED_FACE_GROUP:
         message = "The group name `multi` is reserved for searching several groups: choose another one."
-        raise InvalidGroupName(message)
+        raise InvalidGroupName(message, index=index)
     return name
 
 
@@ -78,7 +81,51 @@ def is_possible_id(value: str) -> bool:
     return 0 < len(value.encode()) <= _MAX_ID_BYTES and not _CONTROL.search(value)
 
 
-def image_id(value: str | None) -> str:
+def searched_groups(names: list[str]) -> list[str]:
+    """The groups of a search in several, each once.
+
+    Raises:
+        InvalidRequest: none, or too many.
+        InvalidGroupName: one breaks the rule or is reserved.
+    """
+    groups = list(dict.fromkeys(names))
+    if not 1 <= len(groups) <= _MAX_GROUPS:
+        message = f"groups names {len(groups)} groups: name 1 to {_MAX_GROUPS}."
+        raise InvalidRequest(message)
+    for index, name in enumerate(names):
+        group_name(name, faces=True, index=index)
+    return groups
+
+
+def target_group(name: str) -> str:
+    """The group whose faces are looked for in another.
+
+    Raises:
+        InvalidRequest: it is empty.
+        InvalidGroupName: it breaks the rule or is reserved.
+    """
+    if not name:
+        message = "target_group is missing: name the group whose faces are to be found."
+        raise InvalidRequest(message)
+    return group_name(name, faces=True)
+
+
+def cluster_group(name: str | None, groups: list[str]) -> str | None:
+    """The group that takes the faces which nobody knows; an empty or missing one is none.
+
+    Raises:
+        InvalidRequest: it is among the searched groups.
+        InvalidGroupName: it breaks the rule or is reserved.
+    """
+    if not name:
+        return None
+    if name in groups:
+        message = f"cluster_group {name!r} is also in groups, and it is searched with them anyway: name it only once."
+        raise InvalidRequest(message)
+    return group_name(name, faces=True)
+
+
+def image_id(value: str | None, *, field: str = "image.id") -> str:
     """Checks an id; a missing one becomes empty.
 
     Raises:
@@ -86,10 +133,10 @@ def image_id(value: str | None) -> str:
     """
     value = value or ""
     if len(value.encode()) > _MAX_ID_BYTES:
-        message = f"image.id is longer than {_MAX_ID_BYTES} bytes in UTF-8: shorten it."
+        message = f"{field} is longer than {_MAX_ID_BYTES} bytes in UTF-8: shorten it."
         raise InvalidId(message)
     if _CONTROL.search(value):
-        message = "image.id holds a control character: only tab, line feed and carriage return are allowed."
+        message = f"{field} holds a control character: only tab, line feed and carriage return are allowed."
         raise InvalidId(message)
     return value
 
@@ -113,7 +160,7 @@ def tag(value: str | None, *, field: str = "image.tag") -> str:
     Raises:
         InvalidRequest: it is too long or holds control characters.
     """
-    value = value or _DEFAULT_TAG
+    value = value or DEFAULT_TAG
     if len(value.encode()) > _MAX_TAG_BYTES:
         message = f"{field} is longer than {_MAX_TAG_BYTES} bytes in UTF-8: shorten it."
         raise InvalidRequest(message)
@@ -131,7 +178,7 @@ def desc(value: Raw | UnsetType) -> str:
         InvalidJson: it is not UTF-8.
     """
     if value is UNSET:
-        return "{}"
+        return NO_DESC
     if len(bytes(value)) > _MAX_RAW_DESC_BYTES:
         message = f"image.desc is larger than {_MAX_RAW_DESC_BYTES} bytes even with its white space: shorten it."
         raise InvalidRequest(message)
@@ -144,7 +191,7 @@ def desc(value: Raw | UnsetType) -> str:
     except UnicodeDecodeError as error:
         message = "The body is not valid JSON in UTF-8: check its quotes, commas and escapes."
         raise InvalidJson(message) from error
-    return "{}" if text == "null" else text
+    return NO_DESC if text == "null" else text
 
 
 def images(uris: list[str], *, most: int) -> list[str]:
@@ -159,14 +206,30 @@ def images(uris: list[str], *, most: int) -> list[str]:
     return uris
 
 
-def threshold(value: float | None, default: float) -> float:
-    """A search's threshold; its range was checked with the body."""
-    return default if value is None else value
+def score_terms(body: schemas.ScoreTerms, *, default_threshold: float) -> Terms:
+    """What counts as a hit; the numbers' ranges were checked with the body."""
+    return Terms(
+        threshold=default_threshold if body.threshold is None else body.threshold,
+        limit=body.limit or _DEFAULT_SEARCH_LIMIT,
+    )
 
 
-def search_limit(value: int | None) -> int:
-    """A search's limit; missing or 0 is 100, its range was checked with the body."""
-    return value or _DEFAULT_SEARCH_LIMIT
+def terms(body: schemas.SearchTerms, *, default_threshold: float) -> Terms:
+    """What a search is to find.
+
+    Raises:
+        InvalidRequest: a tag is empty in the list, too long or holds control characters; too many tags.
+    """
+    wanted = [tag(body.tag, field="tag")] if body.tag else []
+    for index, value in enumerate(body.tags or ()):
+        if not value:
+            message = f"tags[{index}] is empty: name a tag, or leave it out."
+            raise InvalidRequest(message, index=index)
+        wanted.append(tag(value, field=f"tags[{index}]"))
+    if len(wanted) > _MAX_TAGS:
+        message = f"{len(wanted)} tags are named: at most {_MAX_TAGS} can be searched at once."
+        raise InvalidRequest(message)
+    return replace(score_terms(body, default_threshold=default_threshold), tags=tuple(dict.fromkeys(wanted)))
 
 
 def some(values: list[str], *, field: str) -> list[str]:

@@ -27,6 +27,11 @@ class MemoryBudget:
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @property
+    def total(self) -> int:
+        """Bytes that all holders together may have."""
+        return self._total
+
+    @property
     def free(self) -> int:
         """Bytes that nobody holds."""
         return self._free

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from app.errors import MultipleFaces, NoFace
 from app.services.face_pipeline import FacePipeline
-from app.services.fan_out import for_each_image
-from app.services.rows import Embedded, NewImage, RowGate, ScoredRow, check_size, random_id, scored, vectors
+from app.services.query_faces import QueryFaces, embeddings_of
+from app.services.rows import NewImage, RowGate, ScoredRow, Terms, check_size, random_id, scored
 from app.store.groups import GroupStore
 from app.store.records import BoundingBox, Family, Record, Row
 from app.vision.calibration import calibration
@@ -70,6 +70,7 @@ class FaceSearch:
         self._pipeline = pipeline
         self._rules = rules
         self._gate = RowGate(store, Family.FACE)
+        self._queries = QueryFaces(pipeline)
 
     async def add(self, group: str, image: NewImage) -> StoredFace:
         """Stores the largest face of an image.
@@ -96,7 +97,7 @@ class FaceSearch:
         await self._store.update(Family.FACE, group, record)
         return stored
 
-    async def search(self, group: str, uris: Sequence[str], *, threshold: float, limit: int) -> list[list[FaceHits]]:
+    async def search(self, group: str, uris: Sequence[str], terms: Terms) -> list[list[FaceHits]]:
         """For every image its faces, largest first, and for each face the stored ones at or over the threshold.
 
         Raises:
@@ -104,22 +105,26 @@ class FaceSearch:
         """
         spec = await self._pipeline.spec()
         await self._gate.admits(group, spec)
-        images = await for_each_image(uris, self._embedded_faces)
-        embedded = [each for faces in images for _, each in faces]
-        check_size(len(embedded), limit)
+        images = await self._queries.of_images(uris, spec)
+        faces = [face for found in images for face in found]
+        if not faces:
+            return [[] for _ in images]
+        check_size(len(faces), terms.limit)
         scale = calibration(spec.calibration)
-        found = iter(
+        hits = iter(
             await self._store.search(
-                Family.FACE, group, vectors(embedded, spec), limit=limit, bound=scale.bound(threshold)
+                Family.FACE,
+                group,
+                embeddings_of(faces),
+                limit=terms.limit,
+                bound=scale.bound(terms.threshold),
+                tags=terms.tags,
             )
-            if embedded
-            else []
         )
-        return [[FaceHits(_box(face), scored(next(found), scale, threshold)) for face, _ in faces] for faces in images]
-
-    async def _embedded_faces(self, uri: str) -> list[tuple[Face, Embedded]]:
-        async with self._pipeline.open(uri) as image:
-            return list(zip(image.faces, await image.embed(image.faces), strict=True))
+        return [
+            [FaceHits(face.bounding_box, scored(next(hits), scale, terms.threshold)) for face in found]
+            for found in images
+        ]
 
     async def _record(self, group: str, image: NewImage) -> tuple[Record, StoredFace]:
         async with self._pipeline.open(image.uri) as opened:

@@ -49,6 +49,10 @@ class Groups:
         """One page of rows in the order of their ids. Raises GroupNotFound."""
         return await self._store.rows(self._family, name, tag=tag, after=after, limit=limit)
 
+    async def row(self, name: str, id: str) -> Row:  # noqa: A002 (the API's word)
+        """One row. Raises GroupNotFound, ImageNotFound."""
+        return await self._store.row(self._family, name, id)
+
     async def tags(self, name: str, *, after: str | None, limit: int) -> tuple[GroupInfo, Page[TagCount]]:
         """The group and one page of its tags, sorted. Raises GroupNotFound."""
         info = await self._store.info(self._family, name)

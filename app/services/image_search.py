@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from app.services.fan_out import for_each_image
 from app.services.image_pipeline import ImagePipeline
-from app.services.rows import NewImage, RowGate, ScoredRow, random_id, scored, vectors
+from app.services.rows import NewImage, RowGate, ScoredRow, Terms, random_id, scored, vectors
 from app.store.groups import GroupStore
 from app.store.records import Family, Record, Row
 from app.vision.calibration import calibration
@@ -47,7 +47,7 @@ class ImageSearch:
         await self._gate.is_taken(group, image.id)
         await self._store.update(Family.IMAGE, group, await self._record(group, image))
 
-    async def search(self, group: str, uris: Sequence[str], *, threshold: float, limit: int) -> list[list[ScoredRow]]:
+    async def search(self, group: str, uris: Sequence[str], terms: Terms) -> list[list[ScoredRow]]:
         """For every image the rows at or over the threshold, best first.
 
         Raises:
@@ -58,9 +58,14 @@ class ImageSearch:
         embedded = await for_each_image(uris, self._pipeline.embed)
         scale = calibration(spec.calibration)
         found = await self._store.search(
-            Family.IMAGE, group, vectors(embedded, spec), limit=limit, bound=scale.bound(threshold)
+            Family.IMAGE,
+            group,
+            vectors(embedded, spec),
+            limit=terms.limit,
+            bound=scale.bound(terms.threshold),
+            tags=terms.tags,
         )
-        return [scored(hits, scale, threshold) for hits in found]
+        return [scored(hits, scale, terms.threshold) for hits in found]
 
     async def _record(self, group: str, image: NewImage) -> Record:
         embedded = await self._pipeline.embed(image.uri)

@@ -15,6 +15,10 @@ from app.store.groups import GroupStore
 from app.store.records import EmbeddingSpace, Family, Hit, Metric, Row
 from app.vision.calibration import Calibration
 
+# What a row bears that came without a tag and a description.
+DEFAULT_TAG = "default"
+NO_DESC = "{}"
+
 _ID_BYTES = 16  # 128 random bits
 _MAX_HITS = 1_000_000
 
@@ -34,6 +38,21 @@ class NewImage:
     uri: str
     tag: str
     desc: str
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a client wants of a search.
+
+    Attributes:
+        threshold: least score of a hit, inclusive.
+        limit: most hits of one searched image or face.
+        tags: search only inside these; empty for all.
+    """
+
+    threshold: float
+    limit: int
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +87,19 @@ def vectors(embedded: Sequence[Embedded], spec: EmbedderSpec) -> NDArray[np.floa
     Raises:
         BackendUnavailable: the model was replaced while they were made.
     """
+    require_one_model(embedded, spec)
+    return np.stack([each.vector for each in embedded])
+
+
+def require_one_model(embedded: Sequence[Embedded], spec: EmbedderSpec) -> None:
+    """Makes sure that embeddings are all of one model.
+
+    Raises:
+        BackendUnavailable: the model was replaced while they were made.
+    """
     if any(each.spec.model_id != spec.model_id for each in embedded):
         message = "The embedding model was replaced meanwhile: try again."
         raise BackendUnavailable(message)
-    return np.stack([each.vector for each in embedded])
 
 
 def check_size(queries: int, limit: int) -> None:

@@ -152,9 +152,9 @@ class Engine:
         self._loaded.discard(collection)
         await self._call(lambda: self._client.drop_collection(collection, timeout=self._timeout_s))
 
-    async def insert(self, collection: str, row: Mapping[str, object]) -> None:
-        """Adds a row whose key is not there yet: Milvus does not check that."""
-        await self._use(collection, lambda: self._client.insert(collection, dict(row), timeout=self._timeout_s))
+    async def insert(self, collection: str, rows: Sequence[Mapping[str, object]]) -> None:
+        """Adds rows whose keys are not there yet, all or none: Milvus does not check that."""
+        await self._use(collection, lambda: self._client.insert(collection, list(rows), timeout=self._timeout_s))
 
     async def upsert(self, collection: str, row: Mapping[str, object]) -> None:
         """Adds a row or replaces the one of the same key; readers of Milvus may see neither for a moment."""
@@ -212,6 +212,7 @@ class Engine:
         fields: Sequence[str],
         limit: int,
         bound: float,
+        expression: str = "",
     ) -> list[list[tuple[float, dict[str, Any]]]]:
         """Nearest rows of each vector, best first.
 
@@ -222,6 +223,7 @@ class Engine:
             fields: what to return besides the id.
             limit: most rows per vector.
             bound: rows beyond it may be left out.
+            expression: which rows; empty for all.
 
         Returns:
             Per vector, pairs of the engine's measure (L2 squared, or cosine similarity) and the row's fields.
@@ -231,6 +233,7 @@ class Engine:
             lambda: self._client.search(
                 collection,
                 data=list(vectors),
+                filter=expression,
                 limit=limit,
                 output_fields=list(fields),
                 search_params=self.profile.search_params(metric, limit=limit, bound=bound),

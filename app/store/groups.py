@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self, TypeVar
@@ -24,7 +24,7 @@ from app.errors import (
 from app.store.connection import Connection
 from app.store.group import Group
 from app.store.names import fresh_collection_name
-from app.store.records import EmbeddingSpace, Family, GroupInfo, Hit, Page, Record, Row, TagCount
+from app.store.records import Embeddings, EmbeddingSpace, Family, GroupInfo, Hit, Page, Record, Row, TagCount
 from app.store.registry import Registration
 from app.store.rows import create_collection
 
@@ -142,6 +142,18 @@ class GroupStore:
         async with self._reading(family, name) as group:
             return id in await group.rows.tags_of([id])
 
+    async def row(self, family: Family, name: str, id: str) -> Row:  # noqa: A002
+        """The row of that id.
+
+        Raises:
+            ImageNotFound: there is none.
+        """
+        async with self._reading(family, name) as group:
+            found = await group.rows.row(id)
+        if found is None:
+            raise ImageNotFound
+        return found
+
     async def add(self, family: Family, name: str, record: Record) -> None:
         """Adds a row.
 
@@ -153,7 +165,7 @@ class GroupStore:
             if await group.rows.tags_of([record.row.id]):
                 raise IdExists
             with group.counting(added=[record.row.tag]):
-                await group.rows.insert(record)
+                await group.rows.insert([record])
 
         await self._write(family, name, work)
 
@@ -195,13 +207,30 @@ class GroupStore:
         async with self._reading(family, name) as group:
             return await group.rows.page(tag=tag, after=after, limit=limit)
 
+    async def rows_of(self, family: Family, name: str, ids: Sequence[str]) -> dict[str, Row]:
+        """The rows of these ids that are there, by id."""
+        async with self._reading(family, name) as group:
+            return await group.rows.of_ids(ids)
+
+    async def embeddings(self, family: Family, name: str, *, after: str | None, limit: int) -> Embeddings:
+        """Embeddings in the order of ``rows``: those of at most ``limit`` rows, at least 1, after the id ``after``."""
+        async with self._reading(family, name) as group:
+            return await group.rows.embeddings(after=after, limit=limit)
+
     async def tags(self, family: Family, name: str, *, after: str | None, limit: int) -> Page[TagCount]:
         """Tags by name with their number of rows: at most ``limit`` after the name ``after``."""
         async with self._reading(family, name) as group:
             return (await group.counts()).page(after=after, limit=limit)
 
     async def search(
-        self, family: Family, name: str, vectors: NDArray[np.float32], *, limit: int, bound: float
+        self,
+        family: Family,
+        name: str,
+        vectors: NDArray[np.float32],
+        *,
+        limit: int,
+        bound: float,
+        tags: Collection[str] = (),
     ) -> list[list[Hit]]:
         """Finds the rows nearest to each vector.
 
@@ -211,12 +240,51 @@ class GroupStore:
             vectors: float32 [Q, D], Q may be 0.
             limit: most hits per vector, at most 10,000.
             bound: largest L2 distance, or least cosine similarity, inclusive; by the group's metric.
+            tags: search only inside these, at most 500; empty for all.
 
         Returns:
             One list per vector: best first, ties by id.
         """
         async with self._reading(family, name) as group:
-            return await group.rows.search(vectors, limit=limit, bound=bound) if len(vectors) else []
+            return await group.rows.search(vectors, limit=limit, bound=bound, tags=tags) if len(vectors) else []
+
+    async def search_then_add(
+        self,
+        family: Family,
+        name: str,
+        vectors: NDArray[np.float32],
+        newcomers: Callable[[list[list[Hit]]], Sequence[Record]],
+        *,
+        limit: int,
+        bound: float,
+        tags: Collection[str] = (),
+    ) -> list[list[Hit]]:
+        """Searches and adds what the search did not find, with no other write in between.
+
+        Args:
+            family: family of the group.
+            name: the group.
+            vectors: float32 [Q, D], Q at least 1.
+            newcomers: chooses the records to add, all or none, from the nearest rows of each vector in the whole
+                group, whatever the tags; their ids must be new ones.
+            limit: as in ``search``.
+            bound: as in ``search``.
+            tags: as in ``search``.
+
+        Returns:
+            What ``search`` found before the records were added.
+        """
+
+        async def work(group: Group) -> list[list[Hit]]:
+            found = await group.rows.search(vectors, limit=limit, bound=bound, tags=tags)
+            nearest = await group.rows.search(vectors, limit=1, bound=bound) if tags else found
+            records = newcomers(nearest)
+            if records:
+                with group.counting(added=[record.row.tag for record in records]):
+                    await group.rows.insert(records)
+            return found
+
+        return await self._write(family, name, work)
 
     # --- locking ---
 

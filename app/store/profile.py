@@ -26,6 +26,8 @@ class EngineProfile:
             so a session read right after it can still see the rows (found on 2.3.5: 4 of 5 such reads).
         rows_per_answer: most full hits in one answer: a server refuses answers over 64 MiB, a row can have 70 KB.
         ids_per_answer: most bare hits in one answer, for the same reason: an id can have 4 KiB.
+        embeddings_per_answer: most embeddings in one answer. Milvus Lite's time for them grows with the square of
+            their number (128 numbers each: 1000 take 0.17 s, 10,000 take 11 s).
     """
 
     engine: str
@@ -37,6 +39,7 @@ class EngineProfile:
     delete_barrier: bool
     rows_per_answer: int
     ids_per_answer: int
+    embeddings_per_answer: int
 
     @property
     def max_results(self) -> int:
@@ -83,6 +86,7 @@ def _server(engine: str, *, partitioned: bool) -> EngineProfile:
         delete_barrier=True,
         rows_per_answer=800,
         ids_per_answer=_MAX_RESULTS,
+        embeddings_per_answer=4096,  # 50 MB where ids are at their longest and embeddings have 2048 numbers
     )
 
 
@@ -104,6 +108,7 @@ def profile_for(version: str | None) -> EngineProfile:
             delete_barrier=False,
             rows_per_answer=_MAX_RESULTS,  # it sets no limit: this one is for memory
             ids_per_answer=10 * _MAX_RESULTS,
+            embeddings_per_answer=512,
         )
     found = re.match(r"v?(\d+)\.(\d+)", version)
     release = (int(found[1]), int(found[2])) if found else (0, 0)

@@ -74,6 +74,21 @@ class Record:
     embedding: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Embeddings:
+    """A part of a walk through the embeddings of a group.
+
+    Attributes:
+        ids: of the rows, N of them, in the byte order of a listing.
+        vectors: float32 [N, D].
+        after: the id to go on from, None at the end.
+    """
+
+    ids: list[str]
+    vectors: NDArray[np.float32]
+    after: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A row found by search; ``measure`` is its L2 distance (not squared) or its cosine similarity."""

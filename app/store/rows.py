@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from app.store import desc, filters, keys
 from app.store.engine import VECTOR_FIELD, Engine
-from app.store.records import BoundingBox, EmbeddingSpace, Family, Hit, Metric, Page, Record, Row
+from app.store.records import BoundingBox, Embeddings, EmbeddingSpace, Family, Hit, Metric, Page, Record, Row
 from app.store.registry import Registration
 
 _TEXTS = {"id": 4096, "tag": 256, "desc": desc.MAX_STORED_BYTES}
@@ -57,9 +57,15 @@ class Rows:
             found.update((keys.restored(row["id"]), keys.restored(row["tag"])) for row in rows)
         return found
 
-    async def insert(self, record: Record) -> None:
-        """Adds a row whose id is known to be free."""
-        await self._engine.insert(self._collection, self._encoded(record))
+    async def row(self, id: str) -> Row | None:  # noqa: A002
+        """The row of that id, if there is one."""
+        expression = filters.equals("id", keys.stored(id))
+        found = await self._engine.query(self._collection, expression, self._fields, limit=1)
+        return self._decoded(found[0]) if found else None
+
+    async def insert(self, records: Sequence[Record]) -> None:
+        """Adds rows whose ids are known to be free, all or none."""
+        await self._engine.insert(self._collection, [self._encoded(record) for record in records])
 
     async def replace(self, record: Record) -> None:
         """Replaces the row of the same id."""
@@ -85,6 +91,28 @@ class Rows:
                 break
         return Page(rows[:limit], rows[limit - 1].id if len(rows) > limit else None)
 
+    async def of_ids(self, ids: Iterable[str]) -> dict[str, Row]:
+        """The rows of these ids that are there, by id."""
+        found = await self._full(map(keys.stored, ids))
+        return {row.id: row for row in map(self._decoded, found.values())}
+
+    async def embeddings(self, *, after: str | None, limit: int) -> Embeddings:
+        """The embeddings of the next ``limit`` rows after the id ``after``, in the byte order of ``keys.stored``."""
+        last = keys.stored(after) if after is not None else ""
+        ids: list[str] = []
+        parts = [np.empty((0, self._space.dimension), np.float32)]
+        most = self._engine.profile.embeddings_per_answer
+        while (size := min(most, limit - len(ids))) > 0:
+            found = await self._engine.query(
+                self._collection, filters.beyond("id", last), ["id", VECTOR_FIELD], limit=size
+            )
+            ids += [keys.restored(row["id"]) for row in found]
+            parts += [np.array([row[VECTOR_FIELD] for row in found], np.float32)] if found else []
+            last = found[-1]["id"] if found else last
+            if len(found) < size:
+                return Embeddings(ids, np.concatenate(parts), None)
+        return Embeddings(ids, np.concatenate(parts), ids[-1])
+
     async def scan_tags(self) -> AsyncIterator[str]:
         """The tag of every row, each row once."""
         last = ""
@@ -102,31 +130,36 @@ class Rows:
                 return
             strong = False
 
-    async def search(self, vectors: NDArray[np.float32], *, limit: int, bound: float) -> list[list[Hit]]:
+    async def search(
+        self, vectors: NDArray[np.float32], *, limit: int, bound: float, tags: Collection[str] = ()
+    ) -> list[list[Hit]]:
         """See ``GroupStore.search``."""
         checked(vectors, self._space)
+        of_tags = filters.one_of("tag", [keys.stored(each) for each in tags]) if tags else ""
         per_call = max(1, self._engine.profile.ids_per_answer // (limit + 1))
         found: list[_Measured] = []
         for start in range(0, len(vectors), per_call):
-            found += await self._nearest(vectors[start : start + per_call], limit=limit, bound=bound)
+            found += await self._nearest(vectors[start : start + per_call], limit=limit, bound=bound, of_tags=of_tags)
         bare = {row["id"] for hits in found for _, row in hits if "tag" not in row}
         full = await self._full(bare)
         return [[Hit(self._decoded(full.get(row["id"], row)), measure) for measure, row in hits] for hits in found]
 
-    async def _nearest(self, vectors: NDArray[np.float32], *, limit: int, bound: float) -> list[_Measured]:
+    async def _nearest(
+        self, vectors: NDArray[np.float32], *, limit: int, bound: float, of_tags: str
+    ) -> list[_Measured]:
         # One more than asked for: where it ties with the last, the engine cut through equal measures in an order of
         # its own, and more rows must come before the ties can be ordered by id.
         most = self._engine.profile.max_results
-        answer = await self._ask(vectors, size=min(limit + 1, most), bound=bound)
+        answer = await self._ask(vectors, size=min(limit + 1, most), bound=bound, of_tags=of_tags)
         for query, hits in enumerate(answer):
             size, more = limit + 1, hits
             while len(more) == size < most and more[-1][0] == more[limit - 1][0]:
                 size = min(size * 4, most)
-                (more,) = await self._ask(vectors[query : query + 1], size=size, bound=bound)
+                (more,) = await self._ask(vectors[query : query + 1], size=size, bound=bound, of_tags=of_tags)
             answer[query] = self._ordered(more, limit=limit, bound=bound)
         return answer
 
-    async def _ask(self, vectors: NDArray[np.float32], *, size: int, bound: float) -> list[_Measured]:
+    async def _ask(self, vectors: NDArray[np.float32], *, size: int, bound: float, of_tags: str) -> list[_Measured]:
         # Full rows at once where the answer cannot grow too large; else ids, and later the rows inside the bound.
         profile = self._engine.profile
         whole = len(vectors) * size <= profile.rows_per_answer
@@ -137,6 +170,7 @@ class Rows:
             fields=self._fields if whole else ["id"],
             limit=size,
             bound=bound,
+            expression=of_tags,
         )
 
     def _ordered(self, hits: _Measured, *, limit: int, bound: float) -> _Measured:

@@ -88,6 +88,19 @@ async def test_readers_see_the_old_row_or_the_new_one_never_none_and_never_both(
     assert len(seen) > 5
 
 
+async def test_a_row_is_read_by_its_id(store: GroupStore, filled: str) -> None:
+    with pytest.raises(ImageNotFound):
+        await store.row(IMAGE, filled, "a")
+    await store.add(IMAGE, filled, record("a", tag="t", desc="1"))
+    await store.add(IMAGE, filled, record("a ", tag="t", desc="2"))
+    assert await store.row(IMAGE, filled, "a") == Row("a", "t", "1", None)
+    await store.update(IMAGE, filled, record("a", tag="u", desc="3"))
+    assert await store.row(IMAGE, filled, "a") == Row("a", "u", "3", None)
+    await store.delete(IMAGE, filled, ["a"])
+    with pytest.raises(ImageNotFound):
+        await store.row(IMAGE, filled, "a")
+
+
 async def test_delete_names_what_was_there_once_in_the_order_asked_for(store: GroupStore, filled: str) -> None:
     for name in ("a", "b", "c", "d"):
         await store.add(IMAGE, filled, record(name, tag=f"t{name}"))

@@ -119,6 +119,22 @@ async def test_many_queries_are_answered_together_and_in_order(store: GroupStore
     assert all(len(hits) == 20 for hits in found)
 
 
+@pytest.mark.parametrize("tags", [("t3",), ("t0", "t4", "none"), ("none",), ('"] or id != "', "t1")])
+async def test_a_search_inside_tags_is_a_brute_force_search_of_their_rows(
+    store: GroupStore, library: Library, tags: tuple[str, ...]
+) -> None:
+    kept = [number for number in range(ROWS) if f"t{number % 5}" in tags]
+    part = Library(library.group, library.metric, [library.ids[number] for number in kept], library.vectors[kept])
+    queries = np.random.default_rng(6).standard_normal((3, DIMENSION)).astype(np.float32)
+    for limit in (1, 40, 1000):
+        found = await store.search(
+            Family.IMAGE, library.group, queries, limit=limit, bound=loosest(library.metric), tags=tags
+        )
+        for query, hits in zip(queries, found, strict=True):
+            assert_same(hits, part.expected(query, limit=limit, bound=loosest(library.metric)))
+            assert {hit.row.tag for hit in hits} <= set(tags)
+
+
 async def test_no_query_gives_no_answer(store: GroupStore, library: Library) -> None:
     empty = np.empty((0, DIMENSION), np.float32)
     assert await store.search(Family.IMAGE, library.group, empty, limit=5, bound=1.0) == []

@@ -66,6 +66,11 @@ async def test_strange_ids_and_tags_stay_what_they_are(store: GroupStore, filled
         assert [row.id for row in await walk(store, filled, tag=name[:60], limit=5)] == [
             each for each in listed(STRANGE_IDS) if each[:60] == name[:60]
         ]
+        assert (await store.row(IMAGE, filled, name)).desc == str(number)
+        [hits] = await store.search(
+            IMAGE, filled, np.array([[1, 1, 0, 0]], np.float32), limit=100, bound=1.0, tags=[name[:60]]
+        )
+        assert {hit.row.id for hit in hits} == {each for each in STRANGE_IDS if each[:60] == name[:60]}
         await store.update(IMAGE, filled, record(name, tag="t", desc=str(-number)))
     assert {row.id: row.desc for row in await walk(store, filled, tag="t", limit=1000)} == {
         name: str(-number) for number, name in enumerate(STRANGE_IDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image, ImageEnhance
@@ -108,6 +109,67 @@ def test_several_faces_are_listed_largest_first_and_the_largest_is_stored(servic
             assert areas == sorted(areas, reverse=True)
         listed = service.call("GET", f"{group}/images").body["images"]
         assert listed == [{"id": "pair", "tag": "default", "desc": {}, "bounding_box": added["bounding_box"]}]
+
+
+def test_the_person_is_found_in_several_groups_at_once_and_by_tag(service: RunningService, group: str) -> None:
+    photo = data_uri(encoded(astronaut()))
+    mirrored = data_uri(encoded(astronaut().transpose(Image.Transpose.FLIP_LEFT_RIGHT)))
+    with fresh_group(service, "face", "second"), fresh_group(service, "face", "third"):
+        image = {"id": "mirrored", "uri": mirrored, "tag": "turned"}
+        assert service.call("POST", "/v1/face/groups/second/add", {"image": image}).status == 200
+        body = {"images": [photo], "groups": ["third", "second", "crew"]}
+        [face] = service.call("POST", "/v1/face/groups/multi/search", body).body["search_results"][0]["faces"]
+        assert [(hit["group"], hit["id"]) for hit in face["faces"]] == [("crew", "collins"), ("second", "mirrored")]
+        for tag, group_of in (("turned", "second"), ("crew", "crew")):
+            reply = service.call("POST", "/v1/face/groups/multi/search", {**body, "tag": tag})
+            [face] = reply.body["search_results"][0]["faces"]
+            assert [hit["group"] for hit in face["faces"]] == [group_of]
+        for tag, found in (("turned", 0), ("crew", 1)):
+            reply = service.call("POST", f"{group}/search", {"images": [photo], "tags": [tag]})
+            assert len(reply.body["search_results"][0]["faces"][0]["faces"]) == found
+        row = service.call("GET", "/v1/face/groups/second/images/mirrored").body
+        assert [row] == service.call("GET", "/v1/face/groups/second/images").body["images"]
+
+
+def test_a_new_person_is_stored_once_by_eight_requests_at_once(service: RunningService) -> None:
+    photo = data_uri(encoded(astronaut()))
+    with fresh_group(service, "face", "visitors") as path, fresh_group(service, "face", "empty-one"):
+        with ThreadPoolExecutor(8) as pool:
+            replies = list(
+                pool.map(lambda _: service.call("POST", f"{path}/cluster", {"images": [photo, photo]}), range(8))
+            )
+        assert [reply.status for reply in replies] == [200] * 8
+        [row] = service.call("GET", f"{path}/images").body["images"]
+        assert (row["tag"], row["desc"]) == ("default", {})
+        faces = [entry["faces"][0] for reply in replies for entry in reply.body["search_results"]]
+        assert {hit["id"] for face in faces for hit in face["faces"]} == {row["id"]}
+        assert [face["faces"][0]["score"] for face in faces].count(1.0) >= 1
+        body = {"images": [photo], "groups": ["empty-one"], "cluster_group": "visitors"}
+        reply = service.call("POST", "/v1/face/groups/multi/search", body)
+        [hit] = reply.body["search_results"][0]["faces"][0]["faces"]
+        assert (hit["group"], hit["id"]) == ("visitors", row["id"])
+        assert service.call("GET", path).body["count"] == 1
+
+
+def test_groups_are_compared_with_each_other_and_with_themselves(service: RunningService, group: str) -> None:
+    same = {"id": "a/same", "uri": data_uri(encoded(astronaut(), "PNG")), "tag": "t", "desc": [1]}
+    darker = {"id": "b", "uri": data_uri(encoded(ImageEnhance.Brightness(astronaut()).enhance(0.6)))}
+    with fresh_group(service, "face", "others") as others:
+        for image in (darker, same):
+            assert service.call("POST", f"{others}/add", {"image": image}).status == 200
+        rows = service.call("GET", f"{others}/images").body["images"]
+        [crew] = service.call("GET", f"{group}/images").body["images"]
+        found = service.call("POST", f"{group}/compare", {"target_group": "others"}).body["compare_results"]
+        assert [{name: entry[name] for name in rows[0]} for entry in found] == rows
+        for entry, uri in zip(found, (same["uri"], darker["uri"]), strict=True):
+            reply = service.call("POST", f"{group}/search", {"images": [uri]})
+            [searched] = reply.body["search_results"][0]["faces"][0]["faces"]
+            assert entry["faces"] == [{**crew, "score": pytest.approx(searched["score"], abs=1e-5)}]
+        own = service.call("POST", f"{others}/compare", {"target_group": "others"}).body["compare_results"]
+        assert [(entry["id"], [hit["id"] for hit in entry["faces"]]) for entry in own] == [
+            ("a/same", ["b"]),
+            ("b", ["a/same"]),
+        ]
 
 
 def test_an_update_replaces_the_face(service: RunningService, group: str) -> None:

@@ -6,6 +6,7 @@ import json
 import struct
 import zlib
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -60,6 +61,24 @@ def test_the_same_picture_scores_one_and_everything_is_a_hit_at_threshold_zero(s
         assert len(search(service, group, drawing_uri(2), threshold=0, limit=2)) == 2
 
 
+def test_a_search_inside_tags_finds_only_their_images(service: RunningService) -> None:
+    with fresh_group(service, "image", "tagged") as group:
+        for number, tag in enumerate(["red", "blue", 'it\'s "green"', ""]):
+            add(service, group, id=str(number), uri=drawing_uri(1), tag=tag)
+        cases: list[tuple[dict[str, object], str]] = [
+            ({}, "0123"),
+            ({"tag": "", "tags": []}, "0123"),
+            ({"tag": "blue"}, "1"),
+            ({"tags": ["blue", 'it\'s "green"']}, "12"),
+            ({"tag": "default", "tags": ["red", "none"]}, "03"),
+            ({"tag": "none"}, ""),
+        ]
+        for wanted, ids in cases:
+            assert "".join(str(hit["id"]) for hit in search(service, group, drawing_uri(1), **wanted)) == ids
+        reply = service.call("POST", f"{group}/search", {"images": [drawing_uri(1)], "tags": ["red", ""]})
+        assert (reply.status, reply.body["code"], reply.body["index"]) == (400, "invalid_request", 1)
+
+
 def test_several_images_are_answered_in_order(service: RunningService) -> None:
     with fresh_group(service, "image", "several") as group:
         for seed in range(3):
@@ -99,13 +118,30 @@ def test_an_update_replaces_the_image_its_tag_and_its_description(service: Runni
 
 @pytest.mark.parametrize(
     "row_id",
-    ["q\"uo'te", "back\\slash\\n", "new\nline\r\ttab", "漢字🙂", "../../etc/passwd", "%00%22", "a" * 4096, "  "],
+    [
+        "q\"uo'te",
+        "a/b//c/",
+        "..",
+        "%2F",
+        "back\\slash\\n",
+        "new\nline\r\ttab",
+        "漢字🙂",
+        "../../etc/passwd",
+        "%00%22",
+        "a" * 4096,
+        "中" * 1365,
+        "  ",
+    ],
 )
 def test_ids_of_any_characters_come_back_as_they_were(service: RunningService, row_id: str) -> None:
     with fresh_group(service, "image", "odd-ids") as group:
         assert add(service, group, id=row_id, uri=drawing_uri(1)).body == {"id": row_id}
         assert add(service, group, id=row_id, uri=drawing_uri(1)).status == 409
         assert [hit["id"] for hit in search(service, group, drawing_uri(1))] == [row_id]
+        row = service.call("GET", f"{group}/images/{quote(row_id, safe='')}")
+        assert (row.status, row.body) == (200, {"id": row_id, "tag": "default", "desc": {}})
+        reply = service.call("GET", f"{group}/images/{quote('x' + row_id[1:], safe='')}")
+        assert (reply.status, reply.body["code"]) == (404, "image_not_found")
         assert service.call("POST", f"{group}/delete", {"ids": ["x" + row_id[1:]]}).body == {"deleted": []}
         assert service.call("POST", f"{group}/delete", {"ids": [row_id]}).body == {"deleted": [row_id]}
 

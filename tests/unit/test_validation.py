@@ -109,6 +109,18 @@ def test_the_name_multi_is_reserved_for_faces_only() -> None:
         validation.group_name("multi", faces=True)
 
 
+def test_the_groups_of_a_search_in_several_count_once_and_are_one_to_five() -> None:
+    names = ["abc", "abd", "abc", "abe", "abf", "abg", "abd"]
+    assert validation.searched_groups(names) == ["abc", "abd", "abe", "abf", "abg"]
+    for wrong in ([], [*names, "abh"]):
+        with pytest.raises(InvalidRequest, match="1 to 5"):
+            validation.searched_groups(wrong)
+    for reserved in ("multi", "", "A b"):
+        with pytest.raises(InvalidGroupName) as caught:
+            validation.searched_groups(["abc", reserved])
+        assert caught.value.index == 1
+
+
 @pytest.mark.parametrize(
     "value", ['it\'s "x"', "back\\slash", "line\nfeed", "tab\t", "cr\r", "漢字", "🙂" * 1024, "a" * 4096]
 )
@@ -152,6 +164,34 @@ def test_a_description_may_have_64_kib_and_no_more() -> None:
     assert len(validation.desc(Raw(b'"' + b"x" * 65534 + b'"'))) == 65536
     with pytest.raises(InvalidRequest, match="65537 bytes"):
         validation.desc(Raw(b'"' + b"x" * 65535 + b'"'))
+
+
+@pytest.mark.parametrize(
+    ("body", "threshold", "limit", "tags"),
+    [
+        (b'{"images":["x"]}', 0.3, 100, ()),
+        (b'{"images":["x"],"threshold":null,"limit":0,"tag":"","tags":[]}', 0.3, 100, ()),
+        (b'{"images":["x"],"threshold":0,"limit":7,"tag":"a"}', 0.0, 7, ("a",)),
+        (b'{"images":["x"],"tags":["b","a","b"],"tag":"a"}', 0.3, 100, ("a", "b")),
+        (b'{"images":["x"],"tags":["b"],"tag":null}', 0.3, 100, ("b",)),
+    ],
+)
+def test_the_terms_of_a_search_are_read_and_what_is_empty_was_not_given(
+    body: bytes, threshold: float, limit: int, tags: tuple[str, ...]
+) -> None:
+    sent = validation.parse_body(body, schemas.SearchImages)
+    terms = validation.terms(sent, default_threshold=0.3)
+    assert (terms.threshold, terms.limit, terms.tags) == (threshold, limit, tags)
+
+
+@pytest.mark.parametrize(
+    ("tags", "index"),
+    [(["a", ""], 1), (["x" * 257], None), (["a", "nul\x00"], None), ([str(number) for number in range(101)], None)],
+)
+def test_tags_that_no_image_can_bear_or_that_are_too_many_are_refused(tags: list[str], index: int | None) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        validation.terms(schemas.SearchImages(images=["x"], tags=tags), default_threshold=0.3)
+    assert caught.value.index == index
 
 
 @pytest.mark.parametrize(("text", "size"), [("", 1000), ("0", 1000), ("1", 1), ("1000", 1000)])

@@ -1,0 +1,76 @@
+"""Comparing two groups of faces over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from app.api import schemas, validation
+from app.api.found_faces import face_hit
+from app.api.operations import Call, Operation, Stream
+from app.api.rows import bounding_box, raw
+from app.errors import DeadlineExceeded, GroupNotFound, ModelMismatch
+from app.services.compare import ComparedFace
+
+_BOX = {"pts": [[177, 58], [271, 58], [271, 195], [177, 195]], "score": 0.870654}
+
+
+def compare_operations() -> list[Operation]:
+    """The operation that compares groups."""
+    return [
+        Operation(
+            "POST",
+            "/v1/face/groups/{name}/compare",
+            "compareFaceGroups",
+            "Faces",
+            "Find the faces of another group in this one",
+            _compare,
+            schemas.CompareResults,
+            body=schemas.CompareGroups,
+            doc="One entry for each face of `target_group` that has a hit in the group of the path, in the order of "
+            "their ids; `limit` holds per face. A group may be compared with itself: a face is not its own hit. The "
+            "answer is streamed; if it breaks off, the connection is reset.",
+            errors=(GroupNotFound, ModelMismatch, DeadlineExceeded),
+            body_example={"target_group": "visitors", "threshold": 0.45, "limit": 5},
+            answer_example={
+                "compare_results": [
+                    {
+                        "id": "visits/17.jpg",
+                        "tag": "default",
+                        "desc": {"door": "north"},
+                        "bounding_box": _BOX,
+                        "faces": [
+                            {
+                                "score": 0.93,
+                                "id": "staff/ada.jpg",
+                                "tag": "staff",
+                                "desc": {"name": "Ada"},
+                                "bounding_box": _BOX,
+                            }
+                        ],
+                    }
+                ]
+            },
+        ),
+    ]
+
+
+async def _compare(call: Call) -> Stream:
+    base = validation.group_name(call.path["name"], faces=True)
+    target = validation.target_group(call.body.target_group)
+    terms = validation.score_terms(call.body, default_threshold=call.settings.face_threshold)
+    return Stream("compare_results", _shapes(call.services.compare.compare(base, target, terms)))
+
+
+async def _shapes(
+    found: AsyncGenerator[list[ComparedFace], None],
+) -> AsyncGenerator[list[schemas.ComparedFace], None]:
+    async with aclosing(found) as portions:
+        async for faces in portions:
+            yield [_shape(face) for face in faces]
+
+
+def _shape(face: ComparedFace) -> schemas.ComparedFace:
+    row = face.row
+    hits = [face_hit(hit) for hit in face.hits]
+    return schemas.ComparedFace(row.id, row.tag, raw(row.desc), bounding_box(row.bounding_box), hits)

@@ -1,0 +1,43 @@
+"""What searches for faces found, between the use cases' shapes and the API's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from app.api import schemas
+from app.api.rows import bounding_box, raw
+from app.services.face_search import FaceHits
+from app.services.multi_search import FaceGroupHits, GroupHit
+from app.services.rows import ScoredRow
+
+
+def face_results(images: Sequence[Sequence[FaceHits]]) -> schemas.FaceSearchResults:
+    """The answer to a search of one group."""
+    return schemas.FaceSearchResults([schemas.FaceResults([_searched(face) for face in faces]) for faces in images])
+
+
+def group_face_results(images: Sequence[Sequence[FaceGroupHits]]) -> schemas.GroupFaceSearchResults:
+    """The answer to a search of several groups."""
+    return schemas.GroupFaceSearchResults(
+        [schemas.GroupFaceResults([_searched_in_groups(face) for face in faces]) for faces in images]
+    )
+
+
+def face_hit(hit: ScoredRow) -> schemas.FaceHit:
+    """One hit."""
+    return schemas.FaceHit(hit.score, hit.row.id, hit.row.tag, raw(hit.row.desc), bounding_box(hit.row.bounding_box))
+
+
+def _searched(face: FaceHits) -> schemas.SearchedFace:
+    return schemas.SearchedFace(bounding_box(face.bounding_box), [face_hit(hit) for hit in face.hits])
+
+
+def _searched_in_groups(face: FaceGroupHits) -> schemas.GroupSearchedFace:
+    return schemas.GroupSearchedFace(bounding_box(face.bounding_box), [_group_hit(hit) for hit in face.hits])
+
+
+def _group_hit(hit: GroupHit) -> schemas.GroupFaceHit:
+    row = hit.found.row
+    return schemas.GroupFaceHit(
+        hit.found.score, row.id, row.tag, raw(row.desc), bounding_box(row.bounding_box), hit.group
+    )

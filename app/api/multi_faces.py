@@ -1,0 +1,72 @@
+"""Searching several groups of faces at once over HTTP."""
+
+from __future__ import annotations
+
+from app.api import schemas, validation
+from app.api.found_faces import group_face_results
+from app.api.operations import Call, Operation
+from app.errors import FetchFailed, FetchTimeout, GroupNotFound, InvalidGroupName, ModelMismatch
+
+_BOX = {"pts": [[177, 58], [271, 58], [271, 195], [177, 195]], "score": 0.870654}
+
+
+def multi_face_operations() -> list[Operation]:
+    """The operations on several groups of faces."""
+    return [
+        Operation(
+            "POST",
+            "/v1/face/groups/multi/search",
+            "searchFaceGroups",
+            "Faces",
+            "Find similar faces in several groups",
+            _search,
+            schemas.GroupFaceSearchResults,
+            body=schemas.SearchFaceGroups,
+            doc="As the search of one group; the hits of all groups are merged by score, then cut to `limit`, and "
+            "each names its `group`. A face without a hit in `groups` and in `cluster_group` is stored in "
+            "`cluster_group`, under a random id and the tag `default`, and is its own single hit with score 1; tags "
+            "that are named limit the hits, not the judgement whether a face is new.",
+            errors=(InvalidGroupName, GroupNotFound, ModelMismatch, FetchFailed, FetchTimeout),
+            inference=True,
+            body_example={
+                "images": ["https://example.com/ada2.jpg"],
+                "groups": ["staff", "visitors"],
+                "cluster_group": "unknown-visitors",
+                "threshold": 0.45,
+                "limit": 5,
+            },
+            answer_example={
+                "search_results": [
+                    {
+                        "faces": [
+                            {
+                                "bounding_box": _BOX,
+                                "faces": [
+                                    {
+                                        "score": 0.93,
+                                        "id": "staff/ada.jpg",
+                                        "tag": "default",
+                                        "desc": {"name": "Ada"},
+                                        "bounding_box": _BOX,
+                                        "group": "staff",
+                                    }
+                                ],
+                            }
+                        ]
+                    }
+                ]
+            },
+        ),
+    ]
+
+
+async def _search(call: Call) -> schemas.GroupFaceSearchResults:
+    validation.unsupported(call.body.use_quality, field="use_quality")
+    groups = validation.searched_groups(call.body.groups)
+    found = await call.services.multi_faces.search(
+        groups,
+        validation.images(call.body.images, most=call.settings.search_max_images),
+        validation.terms(call.body, default_threshold=call.settings.face_threshold),
+        cluster_group=validation.cluster_group(call.body.cluster_group, groups),
+    )
+    return group_face_results(found)

@@ -1,0 +1,144 @@
+"""Compares two made groups on Milvus Lite and prints how long it takes beside the bare NumPy product.
+
+python -m loadtest.compare_groups --rows 10000 --dimension 128
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import resource
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.embedded.milvus import EmbeddedMilvus
+from app.inference.models import EmbedderSpec
+from app.services.budget import MemoryBudget
+from app.services.compare import Compare
+from app.services.rows import Terms, embedding_space
+from app.store.groups import GroupStore
+from app.store.records import BoundingBox, Family, Record, Row
+
+_BOX = BoundingBox(((0, 0), (9, 0), (9, 9), (0, 9)), 0.9)
+_CALIBRATION = {"kind": "sigmoid", "slope": 14, "midpoint": 0.55, "offset": -0.2007}
+_PHOTOS_PER_PERSON = 4
+_ROWS_AT_ONCE = 500
+_ROUNDS = 3
+
+
+def main() -> None:
+    """Reads the arguments and runs the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=10_000, help="rows of each group")
+    parser.add_argument("--dimension", type=int, default=128, help="numbers of each embedding")
+    arguments = parser.parse_args()
+    asyncio.run(_run(arguments.rows, arguments.dimension))
+
+
+async def _run(rows: int, dimension: int) -> None:
+    spec = EmbedderSpec("made", 1, 1, 150, dimension, "L2", _CALIBRATION, ())
+    groups = _vectors(rows, dimension)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        async with (
+            EmbeddedMilvus(data_dir=folder / "data", log_dir=folder / "logs") as milvus,
+            GroupStore(uri=milvus.uri, prefix="made", embedded=True, timeout_s=60) as store,
+        ):
+            for group, vectors in groups.items():
+                await store.create(Family.FACE, group, capacity=rows, space=embedding_space(spec))
+                await _fill(store, group, vectors)
+            await _measure(store, spec, groups)
+
+
+async def _measure(store: GroupStore, spec: EmbedderSpec, groups: dict[str, NDArray[np.float32]]) -> None:
+    async def spec_of_faces() -> EmbedderSpec:
+        return spec
+
+    with ThreadPoolExecutor(1) as threads:
+        comparison = Compare(store, spec_of_faces, threads, MemoryBudget(256 << 20))
+
+        async def compare() -> tuple[int, int]:
+            faces = hits = 0
+            async for portion in comparison.compare("base", "target", Terms(0.45, 5)):
+                faces += len(portion)
+                hits += sum(len(face.hits) for face in portion)
+            return faces, hits
+
+        async def read() -> None:
+            for group in groups:
+                after: str | None = None
+                while (page := await store.embeddings(Family.FACE, group, after=after, limit=4096)).after is not None:
+                    after = page.after
+
+        async def product() -> None:
+            await asyncio.to_thread(_product, *groups.values())
+
+        before = _peak_memory()
+        faces, hits = await compare()
+        print(f"{faces} faces with {hits} hits; peak memory {before:.0f} MB before, {_peak_memory():.0f} MB after")
+        bare = await _seconds(product)
+        reading = await _seconds(read)
+        whole = await _seconds(compare)
+        print(f"bare NumPy product {bare:.2f} s; reading both groups {reading:.2f} s; comparing {whole:.2f} s")
+        print(f"ratio of comparing to the bare product: {whole / bare:.1f}")
+
+
+async def _seconds(work: Callable[[], Awaitable[object]]) -> float:
+    """The best of some rounds."""
+    times = []
+    for _ in range(_ROUNDS):
+        started = time.perf_counter()
+        await work()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def _product(base: NDArray[np.float32], target: NDArray[np.float32]) -> int:
+    """What no exact comparison can do without: all squared distances, and which are small."""
+    found = 0
+    squares = np.einsum("nd,nd->n", base, base)
+    for start in range(0, len(target), 1024):
+        part = target[start : start + 1024]
+        distances = part @ base.T
+        distances *= -2
+        distances += squares
+        distances += np.einsum("nd,nd->n", part, part)[:, np.newaxis]
+        found += int(np.count_nonzero(distances < 0.3))
+    return found
+
+
+def _vectors(rows: int, dimension: int) -> dict[str, NDArray[np.float32]]:
+    """Two groups with some photos of each person in each; about a third of the persons are in both."""
+    random = np.random.default_rng(1)
+    persons = random.standard_normal((rows // _PHOTOS_PER_PERSON * 5 // 3 + 1, dimension)) / np.sqrt(dimension)
+    groups = {}
+    for name, first in (("base", 0), ("target", len(persons) * 2 // 5)):
+        who = first + random.integers(0, rows // _PHOTOS_PER_PERSON, rows)
+        noise = 0.25 * random.standard_normal((rows, dimension)) / np.sqrt(dimension)
+        groups[name] = (persons[who % len(persons)] + noise).astype(np.float32)
+    return groups
+
+
+async def _fill(store: GroupStore, group: str, vectors: NDArray[np.float32]) -> None:
+    def record(number: int) -> Record:
+        return Record(Row(f"{group}/{number:08d}.jpg", f"t{number % 7}", f'{{"n":{number}}}', _BOX), vectors[number])
+
+    for start in range(0, len(vectors), _ROWS_AT_ONCE):
+        part = vectors[start : start + _ROWS_AT_ONCE]
+        new = [record(start + number) for number in range(len(part))]
+        await store.search_then_add(Family.FACE, group, part[:1], lambda _, new=new: new, limit=1, bound=0.0)  # type: ignore[misc]
+
+
+def _peak_memory() -> float:
+    """Megabytes that this process has held at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()
