@@ -21,6 +21,7 @@ from app.vision.calibration import Calibration, calibration
 ResultT = TypeVar("ResultT")
 
 _BASE_ROWS = 4096  # read and multiplied together
+_BLOCKS_PER_SIGN = 16  # read between two signs of life: 65,536 rows, some seconds
 _TARGET_ROWS = 1024
 _TARGET_ROWS_PER_READING = 4096  # where all of the base group is read for each block of the target group
 _KEPT_PAIRS = 1_000_000  # of one block: 24 MB
@@ -73,7 +74,8 @@ class Compare:
         A face is not its own hit where both are one group. Rows that change meanwhile are seen before or after.
 
         Yields:
-            Some faces at a time; none where a stretch of the target group has no hit.
+            Some faces at a time; none where a stretch of the target group has no hit, and now and then while a large
+            base group is read: a sign of life for whoever waits.
 
         Raises:
             GroupNotFound, ModelMismatch: before the first faces.
@@ -86,7 +88,11 @@ class Compare:
             blocks: list[Block] | None = None
             if size <= self._memory.total:
                 await stack.enter_async_context(self._memory.hold(size))
-                blocks = [block async for block in self._blocks(base, spec, _BASE_ROWS)]
+                blocks = []
+                async for block in self._blocks(base, spec, _BASE_ROWS):
+                    blocks.append(block)
+                    if len(blocks) % _BLOCKS_PER_SIGN == 0:
+                        yield []
             rows = min(_TARGET_ROWS if blocks is not None else _TARGET_ROWS_PER_READING, _KEPT_PAIRS // terms.limit)
             async for block in self._blocks(target, spec, rows):
                 others = _each(blocks) if blocks is not None else self._blocks(base, spec, _BASE_ROWS)

@@ -130,6 +130,16 @@ async def test_embeddings_are_walked_through_in_the_order_of_a_listing(store: Gr
         assert np.array_equal(vectors, np.array(list(faces.values()), np.float32))
 
 
+async def test_signs_of_life_come_while_a_large_group_is_read(
+    store: GroupStore, group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.services.compare._BASE_ROWS", 1)
+    monkeypatch.setattr("app.services.compare._BLOCKS_PER_SIGN", 2)
+    await face_group(store, group, a=[1, 0, 0, 0], b=[1, 0, 0, 0], c=[9, 0, 0, 0], d=[0, 9, 0, 0], e=[0, 0, 9, 0])
+    portions = [shown(faces) async for faces in compare(store).compare(group, group, Terms(0.45, 10))]
+    assert portions == [[], [], [("a", ["b"]), ("b", ["a"])]]
+
+
 async def test_memory_is_given_back_when_the_caller_leaves(store: GroupStore, group: str) -> None:
     await face_group(store, group, ada=[1, 0, 0, 0], twin=[1, 0, 0, 0])
     memory = MemoryBudget(AMPLE)
