@@ -7,6 +7,7 @@ import json
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from app import __version__
 from app.config import Settings, documentation
@@ -43,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="serve the API, with the embedded Triton and Milvus unless set otherwise")
     serve.set_defaults(command=_serve)
 
-    models = commands.add_parser("models", help="build, list and verify the model repository")
+    models = commands.add_parser("models", help="build, list, verify and train the models")
     actions = models.add_subparsers(required=True, metavar="ACTION")
     build = actions.add_parser("build", help="download the weights, convert them, write the model repository")
     build.add_argument("--force", action="store_true", help="build again what is there already")
@@ -52,6 +53,12 @@ def _parser() -> argparse.ArgumentParser:
         command=_list_models
     )
     actions.add_parser("verify", help="check the models' checksums and tensors").set_defaults(command=_verify_models)
+
+    train = actions.add_parser("train-image", help="train the image descriptor's projection on photos of your own")
+    train.add_argument("photos", nargs="+", type=Path, metavar="PHOTOS", help="photos, or folders of them")
+    train.add_argument("--output", type=Path, default=Path(), help="folder to write the projection to (default: here)")
+    train.add_argument("--seed", type=int, default=7, help="decides the split and all copies (default: 7)")
+    train.set_defaults(command=_train_image)
 
     openapi = commands.add_parser("openapi", help="print the OpenAPI document")
     openapi.set_defaults(command=_openapi)
@@ -97,6 +104,13 @@ def _verify_models(_: argparse.Namespace, settings: Settings) -> int:
     if not findings:
         _say("All models are as they should be.")
     return 1 if findings else 0
+
+
+def _train_image(options: argparse.Namespace, settings: Settings) -> int:
+    from app.training.image_descriptor import train_image  # noqa: PLC0415
+
+    train_image(options.photos, options.output, settings.cache_dir, seed=options.seed, say=_say)
+    return 0
 
 
 def _openapi(_: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001

@@ -32,9 +32,9 @@ class Manifest:
         model_sha256: checksum of ``model.onnx``.
         model_id: the catalogue's name of it.
         revision: of the code that wrote it.
-        package: requirement of the source package; empty where the graph is made from formulas.
-        archive_sha256: checksum of that package's archive; empty likewise.
-        weights_sha256: checksum of the weights.
+        package: requirement of the source package.
+        archive_sha256: checksum of that package's archive.
+        weights_sha256: checksum of the weights, as the catalogue has it.
     """
 
     model_sha256: str
@@ -52,8 +52,8 @@ class Manifest:
             model_sha256,
             model.model_id,
             model.revision,
-            f"{source.package}=={source.version}" if source else "",
-            source.archive_sha256 if source else "",
+            f"{source.package}=={source.version}",
+            source.archive_sha256,
             model.weights_sha256,
         )
 
@@ -129,7 +129,7 @@ def _build_one(folder: Path, model: Model, cache: Path, *, say: Say, force: bool
     if not force and is_built(folder, model):
         say(f"{model.model_id} is up to date")
         return
-    data = weights(model.source, cache, say=say) if model.source else b""
+    data = weights(model.source, cache, say=say)
     say(f"converting {model.model_id}")
     started = time.perf_counter()
     content = convert(model, data).SerializeToString()
@@ -145,9 +145,10 @@ def convert(model: Model, data: bytes) -> onnx.ModelProto:
 
     Args:
         model: one of the default set.
-        data: its weight file; empty where it has none.
+        data: its weight file.
 
     Raises:
+        OperatorError: the image descriptor's projection is not the pinned one.
         onnx.checker.ValidationError: the graph is wrong; a fault of the builder.
     """
     # Imported here: onnx takes half a second to load, and a build that is up to date needs none of it.
@@ -156,13 +157,16 @@ def convert(model: Model, data: bytes) -> onnx.ModelProto:
     from app.catalogue.centerface import build_detector  # noqa: PLC0415
     from app.catalogue.dlib_file import read_network  # noqa: PLC0415
     from app.catalogue.dlib_resnet import build_face_embedder  # noqa: PLC0415
-    from app.catalogue.gabor import build_image_embedder  # noqa: PLC0415
+    from app.catalogue.image_descriptor import build_image_embedder  # noqa: PLC0415
+    from app.catalogue.projection import read_projection  # noqa: PLC0415
 
     if model.role is Role.FACE_DETECTOR:
         return build_detector(onnx.load_model_from_string(data), model.inputs, model.outputs, about=model.facts)
     if model.role is Role.FACE_EMBEDDER:
         return build_face_embedder(read_network(data), model.inputs, model.outputs, about=model.facts)
-    return build_image_embedder(model.inputs, model.outputs, about=model.facts)
+    projection = read_projection(model.weights_sha256)
+    source = onnx.load_model_from_string(data)
+    return build_image_embedder(source, projection, model.inputs, model.outputs, about=model.facts)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -44,12 +44,13 @@ class Fit:
     batch: int
 
 
-# Detection is most of a request's work, so it may fill the machine. A batch of it saves no time on
-# a core and takes 90 MB an image, so a burst is spread over the instances instead.
+# Detection is most of a face request's work and the image descriptor most of an image request's, so
+# each may fill the machine. Batches of them save no time on a core and take 90 and 50 MB an image, so
+# a burst is spread over the instances instead.
 FITS: Final[Mapping[Role, Fit]] = {
     Role.FACE_DETECTOR: Fit(share=1, most=8, batch=2),
     Role.FACE_EMBEDDER: Fit(share=2, most=4, batch=16),
-    Role.IMAGE_EMBEDDER: Fit(share=2, most=4, batch=16),
+    Role.IMAGE_EMBEDDER: Fit(share=1, most=8, batch=2),
 }
 
 

@@ -11,7 +11,7 @@ from app.services.rows import Embedded
 from app.vision.letterbox import squash
 
 # A JPEG may be decoded at a reduced scale of at least this many times the model's input.
-_OVERSAMPLING = 4
+_OVERSAMPLING = 2
 
 
 class ImagePipeline:

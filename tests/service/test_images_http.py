@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.photos import skimage_photo
 from tests.pictures import drawing, drawing_uri, encoded
 from tests.running_service import Reply, RunningService, data_uri, fresh_group
 
@@ -29,6 +30,11 @@ def search(service: RunningService, group: str, uri: str, **options: object) -> 
     return results
 
 
+def photo_uri() -> str:
+    """A photo, which is like none of the drawings."""
+    return data_uri(encoded(skimage_photo("chelsea.png"), quality=90))
+
+
 def add(service: RunningService, group: str, **image: object) -> Reply:
     return service.call("POST", f"{group}/add", {"image": image})
 
@@ -41,11 +47,11 @@ def test_an_image_is_found_again_with_its_tag_and_description_and_other_images_a
                 "id": f"d{seed}"
             }
         smaller = data_uri(encoded(drawing(3).resize((200, 150)), quality=60))
-        [hit] = search(service, group, smaller)
+        hit, *_ = search(service, group, smaller)
         assert (hit["id"], hit["tag"]) == ("d3", "t")
         assert json.dumps(hit["desc"]) == '{"b": 3, "a": [1, 2.5, null, "\\u00e9"]}'
         assert 0.3 <= float(str(hit["score"])) <= 1
-        assert search(service, group, drawing_uri(99)) == []
+        assert search(service, group, photo_uri()) == []
 
 
 def test_the_same_picture_scores_one_and_everything_is_a_hit_at_threshold_zero(service: RunningService) -> None:
@@ -83,9 +89,9 @@ def test_several_images_are_answered_in_order(service: RunningService) -> None:
     with fresh_group(service, "image", "several") as group:
         for seed in range(3):
             add(service, group, id=f"d{seed}", uri=drawing_uri(seed))
-        uris = [drawing_uri(seed) for seed in (2, 77, 0)]
+        uris = [drawing_uri(2), photo_uri(), drawing_uri(0)]
         results = service.call("POST", f"{group}/search", {"images": uris}).body["search_results"]
-        assert [[hit["id"] for hit in entry["results"]] for entry in results] == [["d2"], [], ["d0"]]
+        assert [[hit["id"] for hit in entry["results"]][:1] for entry in results] == [["d2"], [], ["d0"]]
 
 
 def test_an_empty_id_becomes_a_random_one_and_an_empty_tag_the_default(service: RunningService) -> None:
@@ -106,10 +112,10 @@ def test_an_id_that_is_there_is_a_409_even_before_the_image_is_looked_at(service
 
 def test_an_update_replaces_the_image_its_tag_and_its_description(service: RunningService) -> None:
     with fresh_group(service, "image", "updating") as group:
-        add(service, group, id="x", uri=drawing_uri(1), tag="old", desc=1)
+        add(service, group, id="x", uri=photo_uri(), tag="old", desc=1)
         image = {"id": "x", "uri": drawing_uri(2), "tag": "new", "desc": [True]}
         assert service.call("POST", f"{group}/update", {"image": image}).body == {}
-        assert search(service, group, drawing_uri(1)) == []
+        assert search(service, group, photo_uri()) == []
         assert search(service, group, drawing_uri(2)) == [{"id": "x", "score": 1.0, "tag": "new", "desc": [True]}]
         assert service.call("GET", f"{group}/tags").body["tags"] == [{"name": "new", "count": 1}]
         reply = service.call("POST", f"{group}/update", {"image": {**image, "id": "nobody"}})
@@ -254,6 +260,8 @@ def test_a_photo_is_seen_as_a_person_sees_it(service: RunningService, group: str
     exif = Image.Exif()
     exif[0x0112] = 6  # stored turned: shown after a quarter turn clockwise
     turned = Image.fromarray(np.rot90(np.asarray(drawing(8)), 1))
-    hits = search(service, group, data_uri(encoded(turned, quality=90, exif=exif)))
-    assert "upright" in [hit["id"] for hit in hits]
-    assert "upright" not in [hit["id"] for hit in search(service, group, data_uri(encoded(turned, quality=90)))]
+    told, untold = (
+        next(hit["score"] for hit in search(service, group, data_uri(photo)) if hit["id"] == "upright")
+        for photo in (encoded(turned, quality=90, exif=exif), encoded(turned, quality=90))
+    )
+    assert float(str(told)) > 0.9 > float(str(untold)), "a turned copy is found as well, but is not the same picture"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from app.vision.calibration import Calibration, PowerOfCosine, SigmoidOfDistance, calibration
 
 FACES = SigmoidOfDistance(slope=14, midpoint=0.55, offset=-0.2007)
-IMAGES = PowerOfCosine(floor=0.5, exponent=3.9)
+IMAGES = PowerOfCosine(floor=0, exponent=1.6)
 
 
 @pytest.mark.parametrize(("distance", "score"), [(0.0, 0.999447), (0.372, 0.9079), (0.55, 0.45), (0.888, 0.0072)])
@@ -19,7 +19,7 @@ def test_face_distances_have_the_scores_that_the_calibration_was_made_for(distan
     assert FACES.score(distance) == pytest.approx(score, abs=5e-4)
 
 
-@pytest.mark.parametrize(("cosine", "score"), [(1.0, 1.0), (1.0000001, 1.0), (0.867, 0.3), (0.5, 0.0), (-1.0, 0.0)])
+@pytest.mark.parametrize(("cosine", "score"), [(1.0, 1.0), (1.0000001, 1.0), (0.471, 0.3), (0.0, 0.0), (-1.0, 0.0)])
 def test_image_similarities_have_the_scores_that_the_calibration_was_made_for(cosine: float, score: float) -> None:
     assert IMAGES.score(cosine) == pytest.approx(score, abs=2e-3)
 
@@ -66,7 +66,7 @@ def test_a_threshold_of_zero_takes_everything() -> None:
 def test_a_calibration_is_made_from_a_models_parameters() -> None:
     made: Calibration = calibration({"kind": "sigmoid", "slope": 14, "midpoint": 0.55, "offset": -0.2007})
     assert made == FACES
-    assert calibration({"kind": "power", "floor": 0.5, "exponent": 3.9}) == IMAGES
+    assert calibration({"kind": "power", "floor": 0, "exponent": 1.6}) == IMAGES
 
 
 @pytest.mark.parametrize(

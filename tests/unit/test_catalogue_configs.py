@@ -10,7 +10,14 @@ import pytest
 from tritonclient.grpc import model_config_pb2
 
 from app.catalogue.configs import machine_config, model_config, read_config, to_text, write_config
-from app.catalogue.models import DEFAULT_MODELS, DETECTOR, FACE_EMBEDDER, GABOR_CALIBRATION, IMAGE_EMBEDDER, Model
+from app.catalogue.models import (
+    CENTERFACE_LDA_CALIBRATION,
+    DEFAULT_MODELS,
+    DETECTOR,
+    FACE_EMBEDDER,
+    IMAGE_EMBEDDER,
+    Model,
+)
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 each_model = pytest.mark.parametrize("model", DEFAULT_MODELS, ids=lambda model: model.role)
@@ -85,8 +92,8 @@ def test_the_face_threshold_of_the_interface_lies_at_its_calibrated_distance() -
 
 def test_the_image_threshold_of_the_interface_lies_at_its_calibrated_cosine() -> None:
     fields = json.loads(IMAGE_EMBEDDER.parameters["calibration"])
-    assert fields == GABOR_CALIBRATION
-    assert ((0.867 - fields["floor"]) / (1 - fields["floor"])) ** fields["exponent"] == pytest.approx(0.3, abs=2e-3)
+    assert fields == CENTERFACE_LDA_CALIBRATION
+    assert ((0.471 - fields["floor"]) / (1 - fields["floor"])) ** fields["exponent"] == pytest.approx(0.3, abs=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +104,7 @@ def test_instances_follow_the_cores(cores: int, detectors: int, embedders: int) 
     counts = {
         model.role.value: machine_config(model_config(model), cores).instance_group[0].count for model in DEFAULT_MODELS
     }
-    assert counts == {"face_detector": detectors, "face_embedder": embedders, "image_embedder": embedders}
+    assert counts == {"face_detector": detectors, "face_embedder": embedders, "image_embedder": detectors}
 
 
 def test_fitting_to_a_machine_leaves_the_given_configuration_as_it_was() -> None:
@@ -109,6 +116,9 @@ def test_fitting_to_a_machine_leaves_the_given_configuration_as_it_was() -> None
     assert fitted == config
 
 
-def test_detection_is_spread_over_instances_rather_than_batched_on_a_machine_without_an_accelerator() -> None:
-    config = model_config(DETECTOR)
-    assert (config.max_batch_size, machine_config(config, 8).max_batch_size) == (8, 2)
+def test_work_on_whole_images_is_spread_over_instances_rather_than_batched_on_a_machine_without_an_accelerator() -> (
+    None
+):
+    for model, batch in ((DETECTOR, 8), (IMAGE_EMBEDDER, 32)):
+        config = model_config(model)
+        assert (config.max_batch_size, machine_config(config, 8).max_batch_size) == (batch, 2)

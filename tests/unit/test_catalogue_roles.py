@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from app.catalogue.models import DEFAULT_MODELS, Model
+from app.catalogue.models import DEFAULT_MODELS, IMAGE_EMBEDDER, Model
 from app.catalogue.roles import ANY, CONTRACTS, Datatype, Role, Tensor
 
 
@@ -47,7 +47,7 @@ def test_a_default_model_only_narrows_its_roles_contract(model: Model) -> None:
 def test_a_default_model_names_its_licence_and_a_whole_checksum(model: Model) -> None:
     assert model.licence
     assert re.fullmatch("[0-9a-f]{64}", model.weights_sha256)
-    if model.source:
-        assert re.fullmatch("[0-9a-f]{64}", model.source.archive_sha256)
-        assert model.weights_sha256 == model.source.member_sha256
-        assert model.source.requirement.startswith(f"{model.source.package}=={model.source.version} --hash=sha256:")
+    assert re.fullmatch("[0-9a-f]{64}", model.source.archive_sha256)
+    assert model.source.requirement.startswith(f"{model.source.package}=={model.source.version} --hash=sha256:")
+    own = model is IMAGE_EMBEDDER  # its projection is the project's own and has its own checksum
+    assert (model.weights_sha256 == model.source.member_sha256) != own

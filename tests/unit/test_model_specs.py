@@ -13,6 +13,8 @@ from app.catalogue.layout import CONFIG_FILE
 from app.catalogue.roles import Role
 from app.errors import BackendUnavailable
 from app.inference.models import DetectorSpec, EmbedderSpec, detector_spec, embedder_spec
+from app.services.rows import embedding_space
+from app.store.records import EmbeddingSpace, Metric
 from app.vision.calibration import PowerOfCosine, SigmoidOfDistance, calibration
 
 REPOSITORY = Path(__file__).resolve().parents[2] / "model_repository"
@@ -44,7 +46,8 @@ def test_the_face_embedder_tells_its_template_and_its_calibration() -> None:
 def test_the_image_embedder_tells_its_calibration_and_has_no_template() -> None:
     spec = embedder_spec("image_embedder", config(Role.IMAGE_EMBEDDER))
     assert isinstance(spec, EmbedderSpec)
-    assert (spec.input_size, spec.dimension, spec.metric) == (128, 480, "COSINE")
+    assert (spec.input_size, spec.dimension, spec.metric) == (256, 384, "COSINE")
+    assert embedding_space(spec) == EmbeddingSpace("centerface-lda-384", 384, Metric.COSINE)
     assert spec.alignment_template == ()
     assert isinstance(calibration(spec.calibration), PowerOfCosine)
 
