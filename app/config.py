@@ -6,6 +6,7 @@ import dataclasses
 import ipaddress
 import math
 import os
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -129,6 +130,14 @@ class Settings:
         if settings.log_level not in {"debug", "info", "warning", "error"}:
             message = f"LIKENESS_LOG_LEVEL is {settings.log_level!r}: it must be debug, info, warning or error."
             raise OperatorError(message)
+        for name, value, form, hint in (
+            ("TRITON_URL", settings.triton_url, r"[^/\s]+:\d{1,5}", "host:port of the gRPC endpoint, without http://"),
+            ("MILVUS_URI", settings.milvus_uri, r"(https?|tcp|unix)://?\S+", "a URI such as http://host:19530"),
+            ("MILVUS_PREFIX", settings.milvus_prefix, r"[A-Za-z][A-Za-z0-9]{0,31}", "letters, then digits too"),
+        ):
+            if value and not re.fullmatch(form, value):
+                message = f"LIKENESS_{name} is {value!r}: it must be {hint}."
+                raise OperatorError(message)
         return settings
 
     @property

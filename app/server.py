@@ -19,6 +19,7 @@ from app.api.routes import Router
 from app.api.table import all_operations
 from app.config import Settings
 from app.errors import OperatorError
+from app.services.health import OK
 from app.signals import StartInterrupted, StopSignals
 from app.wiring import open_services
 
@@ -77,7 +78,9 @@ def serve(settings: Settings, signals: StopSignals) -> None:
 
 
 def _not_told_twice(record: logging.LogRecord) -> bool:
-    """Keeps Sanic from logging a traceback of what the command line tells the operator in one sentence."""
+    """Keeps out a traceback of what the command line tells in one sentence, and advice that does not apply."""
+    if "PRODUCTION mode" in record.getMessage():
+        return False  # it advises options of Sanic's own command
     return not (record.exc_info and isinstance(record.exc_info[1], OperatorError))
 
 
@@ -120,6 +123,9 @@ def _add_life(app: Sanic[Any, Any], settings: Settings, signals: StopSignals) ->
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         url = f"http://{host}:{settings.port}"
         log.info("Likeness %s is ready on %s after %.1f s", __version__, url, app.ctx.seconds_to_start)
+        for part, state in (await app.ctx.services.health.parts()).items():
+            if state != OK:
+                log.warning("Requests that need %s will fail: it %s", part, state)
         log.info("API documentation: %s/docs", url)
 
     async def close_all(_: Sanic[Any, Any]) -> None:

@@ -119,6 +119,14 @@ async def _start_engines(
     """Starts the embedded engines side by side; stops both when one fails."""
     log = logging.getLogger("likeness")
     starting = []
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = (
+            f"The data folder {settings.data_dir} cannot be made ({(error.strerror or str(error)).lower()}): "
+            "choose another with LIKENESS_DATA_DIR."
+        )
+        raise OperatorError(message) from error
     milvus: EmbeddedMilvus | None = None
     triton: EmbeddedTriton | None = None
     log_dir = settings.data_dir / "logs"

@@ -71,6 +71,10 @@ def add_documentation(app: Sanic[Any, Any], operations: list[Operation]) -> None
         headers = {"Cache-Control": "public, max-age=86400"}
         return HTTPResponse(path.read_bytes(), headers=headers, content_type=_ASSETS[name])
 
+    async def front(_: Request) -> HTTPResponse:
+        return HTTPResponse("", 302, {"Location": "/docs"})
+
+    app.add_route(front, "/", name="front")
     app.add_route(openapi, "/openapi.json", name="openapi")
     app.add_route(page, "/docs", name="docs")
     app.add_route(asset, "/docs/<name:str>", name="docs_asset")

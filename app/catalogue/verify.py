@@ -63,7 +63,9 @@ def verify(repository: Path, models: Sequence[Model] = DEFAULT_MODELS) -> list[F
     findings: list[Finding] = []
     for model in models:
         folder = repository / model.role
-        findings += [Finding(model.role, fault, fatal=False) for fault in _config_faults(folder / CONFIG_FILE, model)]
+        findings += [
+            Finding(model.role, fault, fatal=fatal) for fatal, fault in _config_faults(folder / CONFIG_FILE, model)
+        ]
         findings += [Finding(model.role, fault, fatal=True) for fault in _file_faults(folder, model)]
     return findings
 
@@ -102,16 +104,18 @@ def _file_faults(folder: Path, model: Model) -> Iterator[str]:
     yield from _tensor_faults(folder / MODEL_FILE, model)
 
 
-def _config_faults(path: Path, model: Model) -> Iterator[str]:
+def _config_faults(path: Path, model: Model) -> Iterator[tuple[bool, str]]:
+    """Whether the model cannot be served like this, and the sentence."""
     try:
         config = read_config(path)
     except OSError:
-        yield f"{model.role} has no {CONFIG_FILE}: {REMEDY}."
+        yield True, f"{model.role} has no {CONFIG_FILE}: {REMEDY}."
     except (text_format.ParseError, UnicodeDecodeError):
-        yield f"{model.role}'s {CONFIG_FILE} cannot be read as a model configuration: {REMEDY}."
+        yield True, f"{model.role}'s {CONFIG_FILE} cannot be read as a model configuration: {REMEDY}."
     else:
         if config != model_config(model):
-            yield f"{model.role}'s {CONFIG_FILE} differs from the catalogue: {REMEDY}, or keep it if that is meant."
+            sentence = f"{model.role}'s {CONFIG_FILE} differs from the catalogue: {REMEDY}, or keep it if meant."
+            yield False, sentence
 
 
 def _tensor_faults(path: Path, model: Model) -> Iterator[str]:

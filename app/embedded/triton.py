@@ -130,6 +130,8 @@ class TritonInstallation:
         kept = {name: value for name, value in environ.items() if not name.startswith(("PYTHON", "LIKENESS_"))}
         # The stub finds its site-packages through the first python3 on the path.
         kept["PATH"] = f"{self.python.parent}:{environ.get('PATH', '')}"
+        # ONNX Runtime reports its use to its makers unless told not to.
+        kept["ORT_DISABLE_TELEMETRY"] = "1"
         kept["VIRTUAL_ENV"] = str(self.python.parent.parent)
         return kept
 

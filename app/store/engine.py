@@ -23,6 +23,8 @@ UNAVAILABLE = "Milvus, which stores the groups, does not answer; try again in a 
 VECTOR_FIELD = "embedding"
 
 _CONNECT_TIMEOUT_S = 3.0
+# Less often than servers allow by default (five minutes); more often they hang up on a client for it.
+_GRPC = {"grpc.keepalive_time_ms": 600_000, "grpc.keepalive_permit_without_calls": False}
 _DEFINITION_TIMEOUT_S = 60.0  # creating and loading a collection takes seconds on a server
 _NOT_FOUND = 100
 _NOT_LOADED = 101
@@ -66,7 +68,9 @@ class Engine:
         for name in ("pymilvus", "pymilvus.milvus_client"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         limit = min(timeout_s, _CONNECT_TIMEOUT_S)
-        client = AsyncMilvusClient(uri=uri, token=token, db_name=database, timeout=limit, dedicated=True)
+        client = AsyncMilvusClient(
+            uri=uri, token=token, db_name=database, timeout=limit, dedicated=True, grpc_options=_GRPC
+        )
         try:
             profile = profile_for(await _version(client, limit))
         except BaseException:

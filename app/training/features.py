@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -29,6 +30,8 @@ class GraphRunner:
 
     def __init__(self, model: onnx.ModelProto, side: int) -> None:
         try:
+            # The package reports its use to its makers unless told not to.
+            os.environ["ORT_DISABLE_TELEMETRY"] = "1"
             import onnxruntime  # noqa: PLC0415 - the service runs without it
         except ImportError as error:
             raise OperatorError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -23,10 +24,9 @@ STOP_TIMEOUT_S = 10
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_every_part_and_leaves_nothing_running(tmp_path: Path, number: signal.Signals) -> None:
-    before = shared_memory()
     with RunningService(tmp_path / "data").starting() as service:
         service.wait_until_answering()
-        assert len(shared_memory() - before) >= 3
+        assert len(shared_memory(tmp_path / "data")) >= 3
         parts = service.descendants()
         assert len(parts) >= 6, "Milvus Lite, Triton and one process per model instance"
         os.kill(service.pid, number)
@@ -35,12 +35,13 @@ def test_a_signal_stops_every_part_and_leaves_nothing_running(tmp_path: Path, nu
     assert "is ready on" in service.log
     assert f"http://127.0.0.1:{service.port}/docs" in service.log
     assert "Traceback" not in service.log
-    assert shared_memory() <= before
+    assert shared_memory(tmp_path / "data") == set()
 
 
-def shared_memory() -> set[str]:
-    """Regions through which servers of this project talk to their models."""
-    return {region.name for region in Path("/dev/shm").glob("likeness_*")}
+def shared_memory(data_dir: Path) -> set[str]:
+    """Regions through which the server of this data folder talks to its models."""
+    folder = hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:12]
+    return {region.name for region in Path("/dev/shm").glob(f"likeness_{folder}_*")}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -64,7 +65,6 @@ def test_a_signal_right_after_readiness_is_obeyed(tmp_path: Path) -> None:
 
 
 def test_kill_9_leaves_nothing_running_and_loses_nothing(tmp_path: Path) -> None:
-    before = shared_memory()
     with RunningService(tmp_path / "data") as service:
         group = "/v1/image/groups/kept"
         service.call("POST", group, {"config": {"capacity": 100}})
@@ -81,7 +81,7 @@ def test_kill_9_leaves_nothing_running_and_loses_nothing(tmp_path: Path) -> None
         assert service.call("GET", f"{group}/images").body == listed
         found = service.call("POST", f"{group}/search", {"images": [drawing_uri(2)]}).body
         assert found["search_results"][0]["results"][0]["id"] == "d2"
-    assert shared_memory() <= before, "the next start cleans up after the kill"
+    assert shared_memory(tmp_path / "data") == set(), "the next start cleans up after the kill"
 
 
 def test_a_triton_that_dies_is_started_again(tmp_path: Path) -> None:
@@ -155,6 +155,7 @@ def test_backends_that_are_down_make_the_service_live_but_not_ready(tmp_path: Pa
     settings = {"triton_url": f"127.0.0.1:{closed}", "milvus_uri": f"http://127.0.0.1:{closed}"}
     with RunningService(tmp_path / "data", **settings) as service:
         assert service.call("GET", "/health/live").body == {"status": "live"}
+        assert "Requests that need milvus will fail" in service.log
         ready = service.call("GET", "/health/ready")
         assert ready.status == 503
         assert ready.body["parts"]["milvus"] == "does not answer"
@@ -204,6 +205,20 @@ def test_a_missing_triton_environment_is_told_with_what_to_do(tmp_path: Path) ->
     )
     assert "environment of the embedded Triton is missing" in line
     assert "make run" in line
+
+
+def test_a_data_folder_that_cannot_be_made_is_told_with_what_to_do() -> None:
+    line = refused(LIKENESS_PORT=str(free_port()), LIKENESS_DATA_DIR="/proc/nowhere/data")
+    assert "The data folder /proc/nowhere/data cannot be made" in line
+    assert "LIKENESS_DATA_DIR" in line
+
+
+def test_no_part_of_the_service_reports_its_use_to_anybody(service: RunningService) -> None:
+    # ONNX Runtime does, unless this is set in the processes that load it.
+    stubs = [pid for pid in service.descendants() if "triton_python" in Path(f"/proc/{pid}/comm").read_text()]
+    assert len(stubs) >= 3
+    for pid in stubs:
+        assert "ORT_DISABLE_TELEMETRY=1" in Path(f"/proc/{pid}/environ").read_text().split("\0")
 
 
 def test_a_model_file_with_a_wrong_checksum_is_told_with_what_to_do(tmp_path: Path) -> None:

@@ -9,8 +9,12 @@ parameters ``intra_op_thread_count``, ``inter_op_thread_count`` and ``execution_
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
+
+# Before the import: the package reports its use to its makers unless told not to.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 import numpy as np
 import onnxruntime as ort
