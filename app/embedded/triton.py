@@ -168,11 +168,6 @@ class EmbeddedTriton:
         return f"{_LOOPBACK}:{self._chosen[1]}"
 
     @property
-    def metrics_url(self) -> str:
-        """URL of the server's Prometheus metrics."""
-        return f"http://{_LOOPBACK}:{self._chosen[2]}/metrics"
-
-    @property
     def pid(self) -> int | None:
         """Process id while it runs."""
         return self._process.pid

@@ -37,6 +37,11 @@ def test_the_page_shows_every_operation_without_asking_any_other_host(service: R
     assert "ERR_NAME_NOT_RESOLVED" not in shown.stderr
 
 
+def test_the_front_page_leads_to_the_documentation(service: RunningService) -> None:
+    with urllib.request.urlopen(f"{service.url}/") as answer:
+        assert answer.url == f"{service.url}/docs"
+
+
 def test_the_page_and_its_files_say_where_they_may_load_from(service: RunningService) -> None:
     with urllib.request.urlopen(f"{service.url}/docs") as answer:
         assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
