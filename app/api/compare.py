@@ -6,13 +6,12 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from app.api import schemas, validation
+from app.api.examples import FACE_BOX, FACE_HIT
 from app.api.found_faces import face_hit
 from app.api.operations import Call, Operation, Stream
 from app.api.rows import bounding_box, raw
 from app.errors import DeadlineExceeded, GroupNotFound, ModelMismatch
 from app.services.compare import ComparedFace
-
-_BOX = {"pts": [[177, 58], [271, 58], [271, 195], [177, 195]], "score": 0.870654}
 
 
 def compare_operations() -> list[Operation]:
@@ -38,16 +37,8 @@ def compare_operations() -> list[Operation]:
                         "id": "visits/17.jpg",
                         "tag": "default",
                         "desc": {"door": "north"},
-                        "bounding_box": _BOX,
-                        "faces": [
-                            {
-                                "score": 0.93,
-                                "id": "staff/ada.jpg",
-                                "tag": "staff",
-                                "desc": {"name": "Ada"},
-                                "bounding_box": _BOX,
-                            }
-                        ],
+                        "bounding_box": FACE_BOX,
+                        "faces": [FACE_HIT],
                     }
                 ]
             },

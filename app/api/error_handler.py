@@ -13,17 +13,26 @@ from sanic import HTTPResponse, Request
 from sanic.exceptions import SanicException
 from sanic.handlers import ErrorHandler
 
-from app.errors import InternalError, LikenessError, MethodNotAllowed, Overloaded, RouteNotFound, TooLarge
+from app.errors import (
+    InternalError,
+    LikenessError,
+    MethodNotAllowed,
+    Overloaded,
+    RequestTimeout,
+    RouteNotFound,
+    TooLarge,
+)
 
 REQUEST_ID = "X-Request-ID"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# What Sanic finds wrong and our tree has a name and a sentence for.
+_OWN_KINDS: dict[int, type[LikenessError]] = {404: RouteNotFound, 405: MethodNotAllowed, 408: RequestTimeout}
 _SENTENCES = {
     400: "The request is not valid HTTP: check its path, headers and body.",
-    408: "The request took too long to arrive: send it again.",
     417: "The header Expect may only ask for 100-continue.",
     503: "The service could not answer in time: try again later.",
 }
-_CODES = {400: "invalid_request", 408: "request_timeout", 417: "expectation_failed", 503: "response_timeout"}
+_CODES = {400: "invalid_request", 417: "expectation_failed", 503: "response_timeout"}
 
 
 class OneShapeErrors(ErrorHandler):
@@ -56,10 +65,8 @@ class OneShapeErrors(ErrorHandler):
     def _translated(self, request: Request, exception: Exception) -> LikenessError:
         if isinstance(exception, SanicException):
             status = exception.status_code
-            if status == 404:
-                return RouteNotFound()
-            if status == 405:
-                return MethodNotAllowed()
+            if status in _OWN_KINDS:
+                return _OWN_KINDS[status]()
             if status == 413:
                 return TooLarge("The request is too large: send less at once.")
             if status < 500 or status in _SENTENCES:

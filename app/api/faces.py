@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.api import schemas, validation
+from app.api.examples import FACE_BOX, FACE_HIT
 from app.api.found_faces import face_results
 from app.api.operations import Call, Operation
 from app.api.rows import bounding_box, new_image
@@ -22,8 +23,7 @@ _TAG = "Faces"
 _GROUP = "/v1/face/groups/{name}"
 _FETCHING = (GroupNotFound, ModelMismatch, FetchFailed, FetchTimeout)
 _IMAGE = {"id": "staff/ada.jpg", "uri": "https://example.com/ada.jpg", "tag": "staff", "desc": {"name": "Ada"}}
-_BOX = {"pts": [[177, 58], [271, 58], [271, 195], [177, 195]], "score": 0.870654}
-_ADDED = {"id": "staff/ada.jpg", "bounding_box": _BOX}
+_ADDED = {"id": "staff/ada.jpg", "bounding_box": FACE_BOX}
 
 
 def face_operations() -> list[Operation]:
@@ -80,16 +80,8 @@ def face_operations() -> list[Operation]:
                     {
                         "faces": [
                             {
-                                "bounding_box": _BOX,
-                                "faces": [
-                                    {
-                                        "score": 0.93,
-                                        "id": "staff/ada.jpg",
-                                        "tag": "staff",
-                                        "desc": {"name": "Ada"},
-                                        "bounding_box": _BOX,
-                                    }
-                                ],
+                                "bounding_box": FACE_BOX,
+                                "faces": [FACE_HIT],
                             }
                         ]
                     }
@@ -117,14 +109,14 @@ def face_operations() -> list[Operation]:
                     {
                         "faces": [
                             {
-                                "bounding_box": _BOX,
+                                "bounding_box": FACE_BOX,
                                 "faces": [
                                     {
                                         "score": 1.0,
                                         "id": "q83vEjRWeJCrze8SNFZ4kA",
                                         "tag": "default",
                                         "desc": {},
-                                        "bounding_box": _BOX,
+                                        "bounding_box": FACE_BOX,
                                     }
                                 ],
                             }

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from app.api import schemas, validation
+from app.api.examples import FACE_BOX, FACE_HIT
 from app.api.found_faces import group_face_results
 from app.api.operations import Call, Operation
 from app.errors import FetchFailed, FetchTimeout, GroupNotFound, InvalidGroupName, ModelMismatch
-
-_BOX = {"pts": [[177, 58], [271, 58], [271, 195], [177, 195]], "score": 0.870654}
 
 
 def multi_face_operations() -> list[Operation]:
@@ -40,17 +39,8 @@ def multi_face_operations() -> list[Operation]:
                     {
                         "faces": [
                             {
-                                "bounding_box": _BOX,
-                                "faces": [
-                                    {
-                                        "score": 0.93,
-                                        "id": "staff/ada.jpg",
-                                        "tag": "default",
-                                        "desc": {"name": "Ada"},
-                                        "bounding_box": _BOX,
-                                        "group": "staff",
-                                    }
-                                ],
+                                "bounding_box": FACE_BOX,
+                                "faces": [{**FACE_HIT, "tag": "default", "group": "staff"}],
                             }
                         ]
                     }
