@@ -8,11 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.vision.homography import Matrix, mapped, scaling
+
 # A chip that is smaller than its source by more than this factor is shrunk by whole blocks of pixels first:
 # bilinear sampling alone would skip pixels.
 _REDUCE_FROM = 2.0
 # Pixels of the source that bilinear sampling may touch beyond the chip's outline.
 _MARGIN = 2
+# Beyond it a chip would show what lies near the horizon of its perspective: a smear.
+_LEAST_DEPTH = 0.05
 
 
 def similarity_transform(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -44,6 +48,8 @@ def aligned_chip(
     landmarks: NDArray[np.float32],
     template: Sequence[tuple[float, float]],
     size: int,
+    *,
+    frame: Matrix | None = None,
 ) -> NDArray[np.uint8]:
     """Cuts out a face aligned by its landmarks; what lies outside the image is black.
 
@@ -52,40 +58,56 @@ def aligned_chip(
         landmarks: FP32 [5, 2] as (x, y), in pixels of the image; pixel i covers i to i + 1.
         template: where these points shall lie in the chip, counted from the centres of its pixels.
         size: side of the chip, in pixels.
+        frame: [3, 3], the map from a plane in which the face is not distorted to the image; None: the image itself.
 
     Returns:
         UINT8 RGB [size, size, 3].
     """
     # The template counts from pixel centres, images from pixel edges: half a pixel between them.
     wanted = np.asarray(template, np.float64) + 0.5
-    to_image = similarity_transform(wanted, landmarks.astype(np.float64))
-    return cut(image, to_image, size)
+    if frame is None:
+        return cut(image, _square(similarity_transform(wanted, landmarks.astype(np.float64))), size)
+    to_frame = similarity_transform(wanted, mapped(landmarks, np.linalg.inv(frame)))
+    return cut(image, frame @ _square(to_frame), size)
 
 
-def cut(image: NDArray[np.uint8], to_image: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
-    """Samples a square chip through an affine map; what lies outside the image is black.
+def cut(image: NDArray[np.uint8], to_image: Matrix, size: int) -> NDArray[np.uint8]:
+    """Samples a square chip through a map of the plane; what lies outside the image is black.
 
     Args:
         image: UINT8 RGB [H, W, 3].
-        to_image: [2, 3] map from the chip's coordinates to the image's, both counted from pixel edges.
+        to_image: [3, 3] map from the chip's coordinates to the image's, both counted from pixel edges. A chip that
+            reaches to its horizon comes back black.
         size: side of the chip, in pixels.
 
     Returns:
         UINT8 RGB [size, size, 3].
     """
     height, width = image.shape[:2]
-    corners = np.array([[0, 0], [size, 0], [size, size], [0, size]], np.float64) @ to_image[:, :2].T + to_image[:, 2]
-    left, top = np.maximum(np.floor(corners.min(axis=0)).astype(int) - _MARGIN, 0)
-    right, bottom = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + _MARGIN, [width, height])
+    outline = np.array([[0, 0], [size, 0], [size, size], [0, size]], np.float64)
+    depths = outline @ to_image[2, :2] + to_image[2, 2]
+    if depths.min() < _LEAST_DEPTH * depths.max():
+        return np.zeros((size, size, 3), np.uint8)
+    corners = mapped(outline, to_image)
+    left, top = np.clip(np.floor(corners.min(axis=0)).astype(int) - _MARGIN, 0, [width, height])
+    right, bottom = np.clip(np.ceil(corners.max(axis=0)).astype(int) + _MARGIN, 0, [width, height])
     if right <= left or bottom <= top:
         return np.zeros((size, size, 3), np.uint8)
     region = Image.fromarray(image[top:bottom, left:right])
-    linear, shift = to_image[:, :2], to_image[:, 2] - [left, top]
-    scale = float(np.sqrt(abs(np.linalg.det(linear))))  # image pixels per chip pixel
+    inner = np.array([[1.0, 0, -left], [0, 1, -top], [0, 0, 1]]) @ to_image
+    scale = scaling(to_image, np.full(2, size / 2))  # image pixels per chip pixel
     if scale >= _REDUCE_FROM:
         factor = int(scale + 1e-6)
         region = region.reduce(factor)
-        linear, shift = linear / factor, shift / factor
-    coefficients = (linear[0, 0], linear[0, 1], shift[0], linear[1, 0], linear[1, 1], shift[1])
-    chip = region.transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
+        inner = np.diag([1 / factor, 1 / factor, 1.0]) @ inner
+    inner = inner / inner[2, 2]
+    if inner[2, 0] == inner[2, 1] == 0:
+        method, coefficients = Image.Transform.AFFINE, inner[:2].ravel()
+    else:
+        method, coefficients = Image.Transform.PERSPECTIVE, inner.ravel()[:8]
+    chip = region.transform((size, size), method, coefficients.tolist(), Image.Resampling.BILINEAR)
     return np.asarray(chip)
+
+
+def _square(transform: NDArray[np.float64]) -> Matrix:
+    return np.vstack([transform, [0.0, 0.0, 1.0]])

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.vision.homography import Matrix
 from app.vision.letterbox import Letterbox
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class BoxedFace:
+    """A face whose box the caller gave.
+
+    Attributes:
+        points: the box as four integer points (x, y), as the caller gave them.
+        shorter_side: of the box, in pixels.
+        landmarks: FP32 [5, 2], in pixels of the image.
+        frame: [3, 3], the map from the rectified box's plane to the image.
+    """
+
+    points: tuple[tuple[int, int], ...]
+    shorter_side: float
+    landmarks: NDArray[np.float32]
+    frame: Matrix
+
+    @property
+    def score(self) -> None:
+        """None: the caller, not the detector, says that there is a face."""
+        return
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Face:
     """A detected face, in pixels of the image as a person sees it.
 
@@ -25,6 +49,11 @@ class Face:
     landmarks: NDArray[np.float32]
 
     @property
+    def frame(self) -> None:
+        """None: the plane in which the face is not distorted is the image's."""
+        return
+
+    @property
     def width(self) -> float:
         """Width of the box, in pixels."""
         return self.box[2] - self.box[0]
@@ -33,6 +62,15 @@ class Face:
     def height(self) -> float:
         """Height of the box, in pixels."""
         return self.box[3] - self.box[1]
+
+    @property
+    def shorter_side(self) -> float:
+        """Of the box, in pixels."""
+        return min(self.width, self.height)
+
+    def with_landmarks(self, landmarks: NDArray[np.float32]) -> Face:
+        """The same face with better landmarks, FP32 [5, 2]."""
+        return replace(self, landmarks=landmarks)
 
     @property
     def points(self) -> tuple[tuple[int, int], ...]:
@@ -70,16 +108,35 @@ def faces_from_candidates(
     likely = (scores >= score_threshold) & np.isfinite(boxes).all(axis=1)
     boxes, scores, landmarks = boxes[likely], scores[likely], landmarks[likely]
     kept = non_maximum_suppression(boxes, scores, nms_iou)
-    scale = np.array([frame.scale_x, frame.scale_y], np.float32)
-    limit = np.array([width, height, width, height], np.float32)
     faces = []
     for index in kept:
-        box = np.clip(boxes[index] / np.tile(scale, 2), 0, limit)
-        if box[2] - box[0] < 1 or box[3] - box[1] < 1:
+        corners = np.clip(frame.to_image(boxes[index].reshape(2, 2)), 0, [width, height])
+        (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+        if right - left < 1 or bottom - top < 1:
             continue  # a candidate in the padding
-        left, top, right, bottom = (float(value) for value in box)
-        faces.append(Face((left, top, right, bottom), float(scores[index]), landmarks[index] / scale))
+        points = frame.to_image(landmarks[index]).astype(np.float32)
+        faces.append(Face((left, top, right, bottom), float(scores[index]), points))
+    return largest_first(faces)
+
+
+def largest_first(faces: Iterable[Face]) -> list[Face]:
+    """Faces by the area of their boxes."""
     return sorted(faces, key=lambda face: face.width * face.height, reverse=True)
+
+
+def without_doubles(faces: Sequence[Face], nms_iou: float) -> list[Face]:
+    """Faces of several looks at one image, each once: of those that overlap the one with the highest score.
+
+    Args:
+        faces: what the looks found.
+        nms_iou: overlap over which two are one face.
+
+    Returns:
+        the faces, largest first.
+    """
+    boxes = np.array([face.box for face in faces], np.float32).reshape(-1, 4)
+    scores = np.array([face.score for face in faces], np.float32)
+    return largest_first(faces[index] for index in non_maximum_suppression(boxes, scores, nms_iou))
 
 
 def non_maximum_suppression(boxes: NDArray[np.float32], scores: NDArray[np.float32], iou: float) -> list[int]:

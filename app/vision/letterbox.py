@@ -8,20 +8,41 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.vision.homography import Matrix
+from app.vision.quarters import turned_back
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Letterbox:
     """A detector's input and the way back.
 
     Attributes:
         pixels: UINT8 RGB [H, W, 3], both sides a multiple of the detector's.
-        scale_x: input pixels per image pixel, horizontally.
+        scale_x: input pixels per image pixel, horizontally in the image.
         scale_y: the same, vertically (rounding the sides makes them differ slightly).
+        quarters: quarter turns, counter-clockwise, by which the input is turned against the image.
     """
 
     pixels: NDArray[np.uint8]
     scale_x: float
     scale_y: float
+    quarters: int = 0
+
+    def turned(self, quarters: int) -> Letterbox:
+        """The same, turned further."""
+        pixels = np.ascontiguousarray(np.rot90(self.pixels, quarters))
+        return Letterbox(pixels, self.scale_x, self.scale_y, (self.quarters + quarters) % 4)
+
+    def smaller(self, *, long_side: int, multiple: int) -> Letterbox:
+        """An unturned one scaled down further, for a look that needs no detail."""
+        assert not self.quarters, "scale first, then turn"
+        small = letterbox(self.pixels, long_side=long_side, multiple=multiple)
+        return Letterbox(small.pixels, small.scale_x * self.scale_x, small.scale_y * self.scale_y)
+
+    def to_image(self, points: NDArray[np.floating]) -> Matrix:
+        """Points [n, 2] of the input, as (x, y), in pixels of the image."""
+        height, width = np.rot90(self.pixels, -self.quarters).shape[:2]
+        return np.asarray(turned_back(points, self.quarters, width, height) / [self.scale_x, self.scale_y])
 
 
 def letterbox(image: NDArray[np.uint8], *, long_side: int, multiple: int) -> Letterbox:

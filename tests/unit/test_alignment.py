@@ -61,15 +61,15 @@ def test_a_turned_face_comes_out_upright(quarter_turns: int) -> None:
 
 def test_what_lies_outside_the_image_is_black() -> None:
     image = np.full((100, 100, 3), 200, np.uint8)
-    chip = cut(image, np.array([[1.0, 0, -50], [0, 1, 0]]), 100)
+    chip = cut(image, np.array([[1.0, 0, -50], [0, 1, 0], [0, 0, 1]]), 100)
     assert (chip[:, :49] == 0).all()
     assert (chip[:, 51:] == 200).all()
-    assert (cut(image, np.array([[1.0, 0, 500], [0, 1, 500]]), 100) == 0).all()
+    assert (cut(image, np.array([[1.0, 0, 500], [0, 1, 500], [0, 0, 1]]), 100) == 0).all()
 
 
 def test_a_large_face_is_averaged_and_not_skipped_through() -> None:
     # Stripes of one pixel: sampling every eighth pixel would give black or white, averaging gives grey.
     image = np.zeros((1200, 1200, 3), np.uint8)
     image[:, ::2] = 255
-    chip = cut(image, np.array([[8.0, 0, 0], [0, 8, 0]]), 150)
+    chip = cut(image, np.diag([8.0, 8.0, 1.0]), 150)
     assert np.abs(chip.astype(int) - 127).max() <= 2
