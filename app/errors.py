@@ -81,6 +81,12 @@ class InvalidMarker(InvalidRequest):
     code = "invalid_marker"
 
 
+class InvalidBoundingBox(InvalidRequest):
+    """A box that is no quadrilateral around a part of the image."""
+
+    code = "invalid_bounding_box"
+
+
 class NoFace(InvalidRequest):
     """No face large enough was found in an image to be stored."""
 
@@ -91,6 +97,12 @@ class MultipleFaces(InvalidRequest):
     """More than one face where the settings allow one only."""
 
     code = "multiple_faces"
+
+
+class BadFace(InvalidRequest):
+    """A face whose quality or orientation is not good enough where the client wants good ones only."""
+
+    code = "bad_face"
 
 
 # --- 404, 405, 408, 409 --------------------------------------------------------------------------

@@ -19,11 +19,20 @@ from app.embedded.triton import EmbeddedTriton
 from app.errors import OperatorError
 from app.fetch import Fetcher, FetchLimits
 from app.inference.client import TritonClient
-from app.inference.models import DetectorSpec, EmbedderSpec, ServedModel, detector_spec, embedder_spec
+from app.inference.models import (
+    DetectorSpec,
+    EmbedderSpec,
+    QualitySpec,
+    ServedModel,
+    detector_spec,
+    embedder_spec,
+    quality_spec,
+)
 from app.services.budget import MemoryBudget
 from app.services.cluster import Cluster
 from app.services.compare import Compare
-from app.services.face_pipeline import FacePipeline
+from app.services.face_check import FaceCheck
+from app.services.face_pipeline import FaceModels, FacePipeline
 from app.services.face_search import FaceRules, FaceSearch
 from app.services.groups import Groups
 from app.services.health import Health
@@ -47,6 +56,7 @@ class Services:
     multi_faces: MultiSearch
     cluster: Cluster
     compare: Compare
+    face_check: FaceCheck
     health: Health
 
 
@@ -91,12 +101,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         source = await _open_source(settings, stack)
         queue = {"max_waiting": settings.batch_queue, "in_flight": settings.batches_in_flight}
         detector = ServedModel[DetectorSpec](triton, Role.FACE_DETECTOR, detector_spec, **queue)
+        quality = ServedModel[QualitySpec](triton, Role.FACE_QUALITY, quality_spec, **queue)
         face_embedder = ServedModel[EmbedderSpec](triton, Role.FACE_EMBEDDER, embedder_spec, **queue)
         image_embedder = ServedModel[EmbedderSpec](triton, Role.IMAGE_EMBEDDER, embedder_spec, **queue)
-        for model in (detector, face_embedder, image_embedder):
+        for model in (detector, quality, face_embedder, image_embedder):
             stack.push_async_callback(model.close)
         image_pipeline = ImagePipeline(source, image_embedder)
-        face_pipeline = FacePipeline(source, detector, face_embedder)
+        face_pipeline = FacePipeline(source, FaceModels(detector, quality, face_embedder))
+        queries = QueryFaces(store, face_pipeline)
         # One thread: products of comparisons take turns, and BLAS spreads each over the cores.
         multiplier = ThreadPoolExecutor(1, thread_name_prefix="likeness-compare")
         stack.callback(multiplier.shutdown, cancel_futures=True)
@@ -105,11 +117,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             image_groups=Groups(store, Family.IMAGE, image_pipeline.spec),
             face_groups=Groups(store, Family.FACE, face_pipeline.spec),
             images=ImageSearch(store, image_pipeline),
-            faces=FaceSearch(store, face_pipeline, rules),
-            multi_faces=MultiSearch(store, QueryFaces(face_pipeline)),
-            cluster=Cluster(store, QueryFaces(face_pipeline)),
+            faces=FaceSearch(store, face_pipeline, queries, rules),
+            multi_faces=MultiSearch(store, queries),
+            cluster=Cluster(store, queries),
             compare=Compare(store, face_pipeline.spec, multiplier, MemoryBudget(settings.compare_memory)),
-            health=Health(store, (detector, face_embedder, image_embedder)),
+            face_check=FaceCheck(face_pipeline),
+            health=Health(store, (detector, quality, face_embedder, image_embedder)),
         )
 
 

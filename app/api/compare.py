@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from app.api import schemas, validation
+from app.api import face_schemas, validation
 from app.api.examples import FACE_BOX, FACE_HIT
 from app.api.found_faces import face_hit
 from app.api.operations import Call, Operation, Stream
@@ -24,8 +24,8 @@ def compare_operations() -> list[Operation]:
             "Faces",
             "Find the faces of another group in this one",
             _compare,
-            schemas.CompareResults,
-            body=schemas.CompareGroups,
+            face_schemas.CompareResults,
+            body=face_schemas.CompareGroups,
             doc="One entry for each face of `target_group` that has a hit in the group of the path, in the order of "
             "their ids; `limit` holds per face. A group may be compared with itself: a face is not its own hit. The "
             "answer is streamed; if it breaks off, the connection is reset.",
@@ -55,13 +55,13 @@ async def _compare(call: Call) -> Stream:
 
 async def _shapes(
     found: AsyncGenerator[list[ComparedFace], None],
-) -> AsyncGenerator[list[schemas.ComparedFace], None]:
+) -> AsyncGenerator[list[face_schemas.ComparedFace], None]:
     async with aclosing(found) as portions:
         async for faces in portions:
             yield [_shape(face) for face in faces]
 
 
-def _shape(face: ComparedFace) -> schemas.ComparedFace:
+def _shape(face: ComparedFace) -> face_schemas.ComparedFace:
     row = face.row
     hits = [face_hit(hit) for hit in face.hits]
-    return schemas.ComparedFace(row.id, row.tag, raw(row.desc), bounding_box(row.bounding_box), hits)
+    return face_schemas.ComparedFace(row.id, row.tag, raw(row.desc), bounding_box(row.bounding_box), hits)

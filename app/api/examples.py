@@ -6,6 +6,8 @@ from typing import Any, Final
 
 FACE_BOX: Final[dict[str, Any]] = {"pts": [[177, 58], [271, 58], [271, 195], [177, 195]], "score": 0.870654}
 
+FACE_QUALITY: Final[dict[str, Any]] = {"quality": "clear", "orientation": "up"}
+
 FACE_HIT: Final[dict[str, Any]] = {
     "score": 0.93,
     "id": "staff/ada.jpg",

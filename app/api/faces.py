@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from app.api import schemas, validation
-from app.api.examples import FACE_BOX, FACE_HIT
-from app.api.found_faces import face_results
+from msgspec import UNSET
+
+from app.api import face_schemas, validation
+from app.api.boxes import given_box
+from app.api.examples import FACE_BOX, FACE_HIT, FACE_QUALITY
+from app.api.found_faces import face_quality, face_results
 from app.api.operations import Call, Operation
 from app.api.rows import bounding_box, new_image
 from app.errors import (
+    BadFace,
     FetchFailed,
     FetchTimeout,
     GroupNotFound,
     IdExists,
     ImageNotFound,
+    InvalidBoundingBox,
     ModelMismatch,
     MultipleFaces,
     NoFace,
 )
-from app.services.face_search import StoredFace
+from app.services.face_search import NewFace, StoredFace
+from app.services.query_faces import FaceQuery, QueryImage
 
 _TAG = "Faces"
 _GROUP = "/v1/face/groups/{name}"
 _FETCHING = (GroupNotFound, ModelMismatch, FetchFailed, FetchTimeout)
 _IMAGE = {"id": "staff/ada.jpg", "uri": "https://example.com/ada.jpg", "tag": "staff", "desc": {"name": "Ada"}}
-_ADDED = {"id": "staff/ada.jpg", "bounding_box": FACE_BOX}
+_ADDED = {"id": "staff/ada.jpg", "bounding_box": FACE_BOX, "face_quality": FACE_QUALITY}
+_ADDING = (*_FETCHING, NoFace, MultipleFaces, BadFace, InvalidBoundingBox)
 
 
 def face_operations() -> list[Operation]:
@@ -36,14 +43,16 @@ def face_operations() -> list[Operation]:
             _TAG,
             "Add the largest face of an image",
             _add,
-            schemas.AddedFace,
-            body=schemas.PutFace,
+            face_schemas.AddedFace,
+            body=face_schemas.PutFace,
             doc="Faces smaller than the setting `LIKENESS_FACE_MIN_SIZE` are passed over. Where several are left, "
             "`LIKENESS_MULTI_FACES_MODE` decides: the image is refused, or its largest face is stored and "
-            "`face_number` says how many there are.",
-            errors=(*_FETCHING, IdExists, NoFace, MultipleFaces),
+            "`face_number` says how many there are. Where `bounding_box` says where the face is, nothing is detected "
+            "beyond its landmarks, and the answer has neither `score` nor `face_quality` nor `face_number`. "
+            "`reject_bad_face` stores only faces that are `clear` and `up`; else the error carries `face_quality`.",
+            errors=(*_ADDING, IdExists),
             inference=True,
-            body_example={"image": _IMAGE},
+            body_example={"image": _IMAGE, "params": {"reject_bad_face": True}},
             answer_example=_ADDED,
         ),
         Operation(
@@ -53,10 +62,10 @@ def face_operations() -> list[Operation]:
             _TAG,
             "Replace a face, its tag and its description",
             _update,
-            schemas.AddedFace,
-            body=schemas.PutFace,
+            face_schemas.AddedFace,
+            body=face_schemas.PutFace,
             doc="A reader sees the old face or the new one, never none and never both.",
-            errors=(*_FETCHING, ImageNotFound, NoFace, MultipleFaces),
+            errors=(*_ADDING, ImageNotFound),
             inference=True,
             body_example={"image": _IMAGE},
             answer_example=_ADDED,
@@ -68,10 +77,11 @@ def face_operations() -> list[Operation]:
             _TAG,
             "Find similar faces",
             _search,
-            schemas.FaceSearchResults,
-            body=schemas.SearchFaces,
+            face_schemas.FaceSearchResults,
+            body=face_schemas.SearchFaces,
             doc="One entry per image, in it one per detected face, in it the hits; `limit` holds per face. "
-            "All or nothing: one bad image fails the request and names its `index`.",
+            "All or nothing: one bad image fails the request and names its `index`. `use_quality` searches only with "
+            "faces that are `clear` and `up`; the others have no entry.",
             errors=_FETCHING,
             inference=True,
             body_example={"images": ["https://example.com/ada2.jpg"], "threshold": 0.45, "limit": 5},
@@ -95,8 +105,8 @@ def face_operations() -> list[Operation]:
             _TAG,
             "Find similar faces, and store those that have none",
             _cluster,
-            schemas.FaceSearchResults,
-            body=schemas.SearchFaces,
+            face_schemas.FaceSearchResults,
+            body=face_schemas.SearchFaces,
             doc="As search. A face without a similar one in the group is stored under a random id and the tag "
             "`default`, and is its own single hit with score 1. Faces are taken in their order; a new person who is "
             "there several times, in one request or in several at once, is stored once. Tags that are named limit the "
@@ -132,38 +142,45 @@ def _group(call: Call) -> str:
     return validation.group_name(call.path["name"], faces=True)
 
 
-async def _add(call: Call) -> schemas.AddedFace:
-    new = new_image(validation.face_image(call.body), id_required=False)
-    return _stored(await call.services.faces.add(_group(call), new))
+async def _add(call: Call) -> face_schemas.AddedFace:
+    return _stored(await call.services.faces.add(_group(call), _new_face(call, id_required=False)))
 
 
-async def _update(call: Call) -> schemas.AddedFace:
-    new = new_image(validation.face_image(call.body), id_required=True)
-    return _stored(await call.services.faces.update(_group(call), new))
+async def _update(call: Call) -> face_schemas.AddedFace:
+    return _stored(await call.services.faces.update(_group(call), _new_face(call, id_required=True)))
 
 
-async def _search(call: Call) -> schemas.FaceSearchResults:
-    validation.unsupported(call.body.use_quality, field="use_quality")
-    found = await call.services.faces.search(
-        _group(call),
-        validation.images(call.body.images, most=call.settings.search_max_images),
-        validation.terms(call.body, default_threshold=call.settings.face_threshold),
+async def _search(call: Call) -> face_schemas.FaceSearchResults:
+    terms = validation.terms(call.body, default_threshold=call.settings.face_threshold)
+    return face_results(await call.services.faces.search(_group(call), face_query(call), terms))
+
+
+async def _cluster(call: Call) -> face_schemas.FaceSearchResults:
+    terms = validation.terms(call.body, default_threshold=call.settings.face_threshold)
+    return face_results(await call.services.cluster.search(_group(call), face_query(call), terms))
+
+
+def face_query(call: Call) -> FaceQuery:
+    """What a search of whole images is made with.
+
+    Raises:
+        InvalidRequest: no images, or too many.
+    """
+    uris = validation.images(call.body.images, most=call.settings.search_max_images)
+    return FaceQuery([QueryImage(uri) for uri in uris], good_only=bool(call.body.use_quality))
+
+
+def _new_face(call: Call, *, id_required: bool) -> NewFace:
+    image, parameters = call.body.image, call.body.params
+    reject = isinstance(parameters, face_schemas.FaceParameters) and bool(parameters.reject_bad_face)
+    box = given_box(image.bounding_box, field="image.bounding_box")
+    return NewFace(new_image(image, id_required=id_required), box, reject_bad=reject)
+
+
+def _stored(face: StoredFace) -> face_schemas.AddedFace:
+    return face_schemas.AddedFace(
+        id=face.id,
+        bounding_box=bounding_box(face.bounding_box),
+        face_quality=UNSET if face.quality is None else face_quality(face.quality),
+        face_number=face.number if face.number > 1 else UNSET,
     )
-    return face_results(found)
-
-
-async def _cluster(call: Call) -> schemas.FaceSearchResults:
-    validation.unsupported(call.body.use_quality, field="use_quality")
-    found = await call.services.cluster.search(
-        _group(call),
-        validation.images(call.body.images, most=call.settings.search_max_images),
-        validation.terms(call.body, default_threshold=call.settings.face_threshold),
-    )
-    return face_results(found)
-
-
-def _stored(face: StoredFace) -> schemas.AddedFace:
-    box = bounding_box(face.bounding_box)
-    if face.number > 1:
-        return schemas.AddedFace(face.id, box, face.number)
-    return schemas.AddedFace(face.id, box)

@@ -38,7 +38,7 @@ def image_operations() -> list[Operation]:
             _TAG,
             "Replace an image, its tag and its description",
             _update,
-            schemas.Empty,
+            schemas.Updated,
             body=schemas.PutImage,
             doc="A reader sees the old image or the new one, never none and never both.",
             errors=(*_FETCHING, ImageNotFound),
@@ -76,10 +76,10 @@ async def _add(call: Call) -> schemas.Added:
     return schemas.Added(await call.services.images.add(_group(call), new))
 
 
-async def _update(call: Call) -> schemas.Empty:
+async def _update(call: Call) -> schemas.Updated:
     new = new_image(call.body.image, id_required=True)
     await call.services.images.update(_group(call), new)
-    return schemas.Empty()
+    return schemas.Updated()
 
 
 async def _search(call: Call) -> schemas.ImageSearchResults:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from app.api import schemas, validation
+from app.api import face_schemas, validation
 from app.api.examples import FACE_BOX, FACE_HIT
+from app.api.faces import face_query
 from app.api.found_faces import group_face_results
 from app.api.operations import Call, Operation
 from app.errors import FetchFailed, FetchTimeout, GroupNotFound, InvalidGroupName, ModelMismatch
@@ -19,8 +20,8 @@ def multi_face_operations() -> list[Operation]:
             "Faces",
             "Find similar faces in several groups",
             _search,
-            schemas.GroupFaceSearchResults,
-            body=schemas.SearchFaceGroups,
+            face_schemas.GroupFaceSearchResults,
+            body=face_schemas.SearchFaceGroups,
             doc="As the search of one group; the hits of all groups are merged by score, then cut to `limit`, and "
             "each names its `group`. A face without a hit in `groups` and in `cluster_group` is stored in "
             "`cluster_group`, under a random id and the tag `default`, and is its own single hit with score 1; tags "
@@ -50,12 +51,11 @@ def multi_face_operations() -> list[Operation]:
     ]
 
 
-async def _search(call: Call) -> schemas.GroupFaceSearchResults:
-    validation.unsupported(call.body.use_quality, field="use_quality")
+async def _search(call: Call) -> face_schemas.GroupFaceSearchResults:
     groups = validation.searched_groups(call.body.groups)
     found = await call.services.multi_faces.search(
         groups,
-        validation.images(call.body.images, most=call.settings.search_max_images),
+        face_query(call),
         validation.terms(call.body, default_threshold=call.settings.face_threshold),
         cluster_group=validation.cluster_group(call.body.cluster_group, groups),
     )

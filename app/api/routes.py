@@ -10,13 +10,14 @@ from typing import Any
 import msgspec
 from sanic import HTTPResponse, Request, Sanic
 
-from app.api import streaming
+from app.api import schemas, streaming
 from app.api.error_handler import REQUEST_ID, request_id
 from app.api.operations import Answer, Call, Operation, Stream
 from app.api.validation import parse_body, query_of
 from app.config import Settings
 from app.errors import DeadlineExceeded, Overloaded, RequestTimeout, TooLarge
 from app.services.budget import MemoryBudget
+from app.stages import Stopwatch, stopwatch
 from app.wiring import Services
 
 # Seconds without a byte of the body after which its sender is taken for gone.
@@ -96,9 +97,12 @@ class Router:
         async with self._body(request, operation) as body:
             # After the body: a client that only promises one must not keep a permit from others.
             async with self._admission.permit() if operation.inference else nullcontext():
-                result = await operation.handle(Call(services, self._settings, path, query_of(request.args), body))
+                with stopwatch() as watch:
+                    result = await operation.handle(Call(services, self._settings, path, query_of(request.args), body))
                 if isinstance(result, Stream):
                     return await streaming.send(request, result, limit)
+                if isinstance(result, schemas.Timed) and _wants_timings(body):
+                    result.timings = _timings(watch)
             return _response(request, result)
 
     @asynccontextmanager
@@ -154,6 +158,16 @@ class Router:
         transport: Any = request.transport
         if transport is not None and not transport.is_reading():
             transport.resume_reading()
+
+
+def _wants_timings(body: msgspec.Struct | None) -> bool:
+    parameters = getattr(body, "params", None)
+    return isinstance(parameters, schemas.CallParameters) and bool(parameters.timings)
+
+
+def _timings(watch: Stopwatch) -> schemas.Timings:
+    milliseconds = {name.value: round(value, 3) for name, value in watch.milliseconds.items()}
+    return schemas.Timings(**milliseconds, total=round(watch.total_milliseconds, 3))
 
 
 def _response(request: Request, result: msgspec.Struct | Answer) -> HTTPResponse:

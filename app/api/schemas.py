@@ -59,9 +59,18 @@ Points = Annotated[
     ),
 ]
 Count = Annotated[int, Meta(ge=0)]
+SearchedImages = Annotated[list[Uri], Meta(max_length=1024)]
+WithTimings = Annotated[bool, Meta(description="Whether the answer tells how long each stage took, as `timings`.")]
+Milliseconds = Annotated[float, Meta(ge=0)]
 
 
 # --- requests ------------------------------------------------------------------------------------
+
+
+class CallParameters(Struct):
+    """What more can be asked of a call."""
+
+    timings: WithTimings | None = None
 
 
 class GroupConfig(Struct):
@@ -98,6 +107,7 @@ class PutImage(Struct):
     """Adds an image, or replaces one."""
 
     image: Image
+    params: CallParameters | Nothing | None = None
 
 
 class ScoreTerms(Struct, kw_only=True):
@@ -117,57 +127,37 @@ class SearchTerms(ScoreTerms, kw_only=True):
 class SearchImages(SearchTerms):
     """Searches a group with one or more images."""
 
-    images: Annotated[list[Uri], Meta(max_length=1024)]
-
-
-class FaceBox(Struct):
-    """The place of a face in an image, given by the caller."""
-
-    pts: Any = None
-
-
-class FaceImage(Image):
-    """An image whose face is added or updated."""
-
-    bounding_box: FaceBox | Nothing | None = None
-
-
-class FaceParameters(Struct):
-    """How a face is added."""
-
-    reject_bad_face: bool | None = None
-
-
-class PutFace(Struct):
-    """Adds a face, or replaces one."""
-
-    image: FaceImage
-    params: FaceParameters | Nothing | None = None
-
-
-class SearchFaces(SearchImages):
-    """Searches a group with the faces of one or more images."""
-
-    use_quality: bool | None = None
-
-
-class SearchFaceGroups(SearchFaces, kw_only=True):
-    """Searches several groups with the faces of one or more images."""
-
-    groups: SearchedGroups
-    cluster_group: ClusterGroup | None = None
-
-
-class CompareGroups(ScoreTerms, kw_only=True):
-    """Compares a group with another one."""
-
-    target_group: GroupName
+    images: SearchedImages
+    params: CallParameters | Nothing | None = None
 
 
 # --- answers -------------------------------------------------------------------------------------
 
 
+class Timings(Struct, omit_defaults=True):
+    """Milliseconds of the call by stage; stages of several images overlap, and waiting for a place counts."""
+
+    fetch: Milliseconds | UnsetType = UNSET
+    decode: Milliseconds | UnsetType = UNSET
+    detect: Milliseconds | UnsetType = UNSET
+    align: Milliseconds | UnsetType = UNSET
+    quality: Milliseconds | UnsetType = UNSET
+    embed: Milliseconds | UnsetType = UNSET
+    search: Milliseconds | UnsetType = UNSET
+    total: Milliseconds | UnsetType = UNSET
+
+
+class Timed(Struct, kw_only=True):
+    """An answer that can tell how long it took."""
+
+    timings: Annotated[Timings, Meta(description="Only where `params.timings` asks for it.")] | UnsetType = UNSET
+
+
 class Empty(Struct):
+    """Done; there is nothing more to say."""
+
+
+class Updated(Timed):
     """Done; there is nothing more to say."""
 
 
@@ -241,20 +231,10 @@ class TagPage(Struct):
     marker: Marker
 
 
-class Added(Struct):
+class Added(Timed):
     """The image was stored."""
 
     id: Id
-
-
-class AddedFace(Struct):
-    """The face was stored."""
-
-    id: Id
-    bounding_box: BoundingBox
-    face_number: (
-        Annotated[int, Meta(ge=2, description="Faces in the image, given when there are several.")] | UnsetType
-    ) = UNSET
 
 
 class ImageHit(Struct):
@@ -272,76 +252,10 @@ class ImageResults(Struct):
     results: Annotated[list[ImageHit], Meta(description="Best first.")]
 
 
-class ImageSearchResults(Struct):
+class ImageSearchResults(Timed):
     """One entry per searched image, in order."""
 
     search_results: list[ImageResults]
-
-
-class FaceHit(Struct):
-    """A stored face that is alike."""
-
-    score: Score
-    id: Id
-    tag: Tag
-    desc: Desc
-    bounding_box: BoundingBox
-
-
-class SearchedFace(Struct):
-    """A face of a searched image, and the stored faces like it."""
-
-    bounding_box: BoundingBox
-    faces: Annotated[list[FaceHit], Meta(description="Best first.")]
-
-
-class FaceResults(Struct):
-    """Faces of one searched image."""
-
-    faces: Annotated[list[SearchedFace], Meta(description="Largest first; empty where no face was found.")]
-
-
-class FaceSearchResults(Struct):
-    """One entry per searched image, in order."""
-
-    search_results: list[FaceResults]
-
-
-class GroupFaceHit(FaceHit):
-    """A stored face that is alike, and the group that it is in."""
-
-    group: GroupName
-
-
-class GroupSearchedFace(Struct):
-    """A face of a searched image, and the stored faces of all groups like it."""
-
-    bounding_box: BoundingBox
-    faces: Annotated[list[GroupFaceHit], Meta(description="Best first.")]
-
-
-class GroupFaceResults(Struct):
-    """Faces of one searched image."""
-
-    faces: Annotated[list[GroupSearchedFace], Meta(description="Largest first; empty where no face was found.")]
-
-
-class GroupFaceSearchResults(Struct):
-    """One entry per searched image, in order."""
-
-    search_results: list[GroupFaceResults]
-
-
-class ComparedFace(ListedFace):
-    """A face of the target group, and the faces of the base group like it."""
-
-    faces: Annotated[list[FaceHit], Meta(description="Best first.")]
-
-
-class CompareResults(Struct):
-    """The faces of the target group that have a hit, in the order of their ids."""
-
-    compare_results: list[ComparedFace]
 
 
 class Live(Struct):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from app.api.boxed_faces import boxed_face_operations
 from app.api.compare import compare_operations
+from app.api.face_checks import face_check_operations
 from app.api.faces import face_operations
 from app.api.groups import group_operations
 from app.api.health import health_operations
@@ -20,6 +22,8 @@ def all_operations() -> list[Operation]:
         *group_operations(Family.FACE),
         *face_operations(),
         *multi_face_operations(),
+        *boxed_face_operations(),
         *compare_operations(),
+        *face_check_operations(),
         *health_operations(),
     ]

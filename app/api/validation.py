@@ -33,6 +33,7 @@ _INDEX = re.compile(r"\[(\d+)\]")
 
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
+Tags = list[str] | None
 
 
 def parse_body(body: bytes, kind: type[StructT]) -> StructT:
@@ -206,6 +207,18 @@ def images(uris: list[str], *, most: int) -> list[str]:
     return uris
 
 
+def two_images(uris: list[str]) -> tuple[str, str]:
+    """The two images to compare.
+
+    Raises:
+        InvalidRequest: it is another number of images.
+    """
+    if len(uris) != 2:
+        message = f"images has {len(uris)} entries: send the 2 that are to be compared."
+        raise InvalidRequest(message)
+    return uris[0], uris[1]
+
+
 def score_terms(body: schemas.ScoreTerms, *, default_threshold: float) -> Terms:
     """What counts as a hit; the numbers' ranges were checked with the body."""
     return Terms(
@@ -214,18 +227,27 @@ def score_terms(body: schemas.ScoreTerms, *, default_threshold: float) -> Terms:
     )
 
 
-def terms(body: schemas.SearchTerms, *, default_threshold: float) -> Terms:
+def terms(
+    body: schemas.SearchTerms, *, default_threshold: float, tag_beside: str | None = None, tags_beside: Tags = None
+) -> Terms:
     """What a search is to find.
+
+    Args:
+        body: its terms.
+        default_threshold: of searches that name none.
+        tag_beside: a tag that the request names beside its terms.
+        tags_beside: tags, likewise.
 
     Raises:
         InvalidRequest: a tag is empty in the list, too long or holds control characters; too many tags.
     """
-    wanted = [tag(body.tag, field="tag")] if body.tag else []
-    for index, value in enumerate(body.tags or ()):
-        if not value:
-            message = f"tags[{index}] is empty: name a tag, or leave it out."
-            raise InvalidRequest(message, index=index)
-        wanted.append(tag(value, field=f"tags[{index}]"))
+    wanted = [tag(value, field="tag") for value in (body.tag, tag_beside) if value]
+    for values in (body.tags, tags_beside):
+        for index, value in enumerate(values or ()):
+            if not value:
+                message = f"tags[{index}] is empty: name a tag, or leave it out."
+                raise InvalidRequest(message, index=index)
+            wanted.append(tag(value, field=f"tags[{index}]"))
     if len(wanted) > _MAX_TAGS:
         message = f"{len(wanted)} tags are named: at most {_MAX_TAGS} can be searched at once."
         raise InvalidRequest(message)
@@ -242,31 +264,6 @@ def some(values: list[str], *, field: str) -> list[str]:
         message = f"{field} is empty: name at least one."
         raise InvalidRequest(message)
     return values
-
-
-def face_image(body: schemas.PutFace) -> schemas.FaceImage:
-    """The image of a face to store, once nothing is asked for that would be silently left undone.
-
-    Raises:
-        InvalidRequest: a box or a judgement of quality is asked for.
-    """
-    box, parameters = body.image.bounding_box, body.params
-    unsupported(isinstance(box, schemas.FaceBox) and box.pts not in (None, []), field="image.bounding_box")
-    unsupported(
-        isinstance(parameters, schemas.FaceParameters) and parameters.reject_bad_face, field="params.reject_bad_face"
-    )
-    return body.image
-
-
-def unsupported(asked: bool | None, *, field: str) -> None:  # noqa: FBT001 (the field's own value)
-    """Refuses what this version cannot do: to ignore it would store or find what the client did not want.
-
-    Raises:
-        InvalidRequest: it is asked for.
-    """
-    if asked:
-        message = f"{field} is not supported by this version: leave it out."
-        raise InvalidRequest(message)
 
 
 def page_limit(query: Mapping[str, str]) -> int:

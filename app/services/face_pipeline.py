@@ -1,103 +1,158 @@
-"""From an image URI to its faces and their embeddings."""
+"""From an image URI to its faces, what they are worth, and their embeddings."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.catalogue.roles import BOXES, EMBEDDING, LANDMARKS, SCORES
-from app.inference.models import DetectorSpec, EmbedderSpec, ServedModel
-from app.services.fan_out import for_each
+from app.catalogue.roles import EMBEDDING, QUALITY
+from app.inference.models import DetectorSpec, EmbedderSpec, QualitySpec, ServedModel
+from app.services.face_finder import FaceFinder, Points
+from app.services.fan_out import in_portions, side_by_side
 from app.services.image_source import ImageSource
 from app.services.rows import Embedded
+from app.stages import Stage, stage
 from app.vision.alignment import aligned_chip
-from app.vision.detection import Face, faces_from_candidates
-from app.vision.letterbox import letterbox
+from app.vision.detection import BoxedFace, Face
+from app.vision.orientation import Orientation, orientation
+from app.vision.quality import Quality, QualityRules, face_quality
 
-# Faces of one image that wait for the embedder together: a crowd in one photo must not fill the queue of all.
-_FACES_AT_ONCE = 16
+FoundFace = Face | BoxedFace
+
+
+@dataclass(frozen=True, slots=True)
+class FaceQuality:
+    """What a face is worth for being known again.
+
+    Attributes:
+        quality: clear, or what is wrong with it.
+        orientation: where the top of the head points, in the image as a person sees it.
+    """
+
+    quality: Quality
+    orientation: Orientation
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the face is clear and upright."""
+        return self.quality is Quality.CLEAR and self.orientation is Orientation.UP
+
+
+class FaceModels:
+    """The models that look at a face.
+
+    Args:
+        detector: the model ``face_detector``.
+        quality: the model ``face_quality``.
+        embedder: the model ``face_embedder``.
+    """
+
+    def __init__(
+        self,
+        detector: ServedModel[DetectorSpec],
+        quality: ServedModel[QualitySpec],
+        embedder: ServedModel[EmbedderSpec],
+    ) -> None:
+        self.detector = detector
+        self.quality = quality
+        self.embedder = embedder
 
 
 class FacesInImage:
     """The faces of one open image.
 
     Attributes:
-        faces: what was detected, largest first.
+        faces: what was detected, largest first; or those in the boxes that the caller gave, in their order.
     """
 
     def __init__(
-        self,
-        image: NDArray[np.uint8],
-        faces: list[Face],
-        *,
-        source: ImageSource,
-        embedder: ServedModel[EmbedderSpec],
+        self, image: NDArray[np.uint8], faces: Sequence[FoundFace], *, source: ImageSource, models: FaceModels
     ) -> None:
         self.faces = faces
         self._image = image
         self._source = source
-        self._embedder = embedder
+        self._models = models
+        # Quality and embedding models of one make take the same chips.
+        self._chips: dict[tuple[int, int, tuple[tuple[float, float], ...]], NDArray[np.uint8]] = {}
 
-    async def embed(self, faces: Sequence[Face]) -> list[Embedded]:
+    async def embed(self, faces: Sequence[FoundFace]) -> list[Embedded]:
         """Embeddings of some of the faces, in their order."""
-        embedded: list[Embedded] = []
-        for start in range(0, len(faces), _FACES_AT_ONCE):
-            embedded += await for_each(faces[start : start + _FACES_AT_ONCE], self._embed)
-        return embedded
+        return await in_portions(faces, self._embed)
 
-    async def _embed(self, face: Face) -> Embedded:
-        spec = await self._embedder.spec()
-        chip = await self._source.in_thread(
-            partial(aligned_chip, self._image, face.landmarks, spec.alignment_template, spec.input_size)
-        )
-        answer = await self._embedder.infer(chip)
+    async def judge(self, faces: Sequence[FoundFace]) -> list[FaceQuality]:
+        """What some of the faces are worth, in their order."""
+        return await in_portions(faces, self._judge)
+
+    async def judge_and_embed(self, face: FoundFace) -> tuple[FaceQuality, Embedded]:
+        """Both for one face, side by side."""
+        await self._chip(face, await self._models.embedder.spec())
+        return await side_by_side(self._judge(face), self._embed(face))
+
+    async def _embed(self, face: FoundFace) -> Embedded:
+        chip = await self._chip(face, await self._models.embedder.spec())
+        with stage(Stage.EMBED):
+            answer = await self._models.embedder.infer(chip)
         return Embedded(answer.outputs[EMBEDDING], answer.spec)
+
+    async def _judge(self, face: FoundFace) -> FaceQuality:
+        spec = await self._models.quality.spec()
+        chip = await self._chip(face, spec)
+        with stage(Stage.QUALITY):
+            answer = await self._models.quality.infer(chip)
+        rules = QualityRules(spec.small_side, spec.pose_yaw, spec.pose_pitch)
+        return FaceQuality(face_quality(answer.outputs[QUALITY], face, rules), orientation(face.landmarks))
+
+    async def _chip(self, face: FoundFace, spec: EmbedderSpec | QualitySpec) -> NDArray[np.uint8]:
+        key = (id(face), spec.input_size, spec.alignment_template)
+        if key not in self._chips:
+            cut = partial(
+                aligned_chip,
+                self._image,
+                face.landmarks,
+                spec.alignment_template,
+                spec.input_size,
+                frame=face.frame,
+            )
+            with stage(Stage.ALIGN):
+                self._chips[key] = await self._source.in_thread(cut)
+        return self._chips[key]
 
 
 class FacePipeline:
-    """Detects and embeds faces.
+    """Finds, judges and embeds faces.
 
     Args:
         source: brings pixels.
-        detector: the model ``face_detector``.
-        embedder: the model ``face_embedder``.
+        models: look at them.
     """
 
-    def __init__(
-        self, source: ImageSource, detector: ServedModel[DetectorSpec], embedder: ServedModel[EmbedderSpec]
-    ) -> None:
+    def __init__(self, source: ImageSource, models: FaceModels) -> None:
         self._source = source
-        self._detector = detector
-        self._embedder = embedder
+        self._models = models
+        self._finder = FaceFinder(source, models.detector)
 
     async def spec(self) -> EmbedderSpec:
         """What the embedding model says of itself."""
-        return await self._embedder.spec()
+        return await self._models.embedder.spec()
 
     @asynccontextmanager
-    async def open(self, uri: str) -> AsyncIterator[FacesInImage]:
-        """Yields the faces of the image at ``uri``; its pixels are held until the block ends."""
-        async with self._source.open(uri) as image:
-            faces = await self._detect(image)
-            yield FacesInImage(image, faces, source=self._source, embedder=self._embedder)
+    async def open(self, uri: str, boxes: Sequence[Points] = ()) -> AsyncIterator[FacesInImage]:
+        """Yields the faces of the image at ``uri``; its pixels are held until the block ends.
 
-    async def _detect(self, image: NDArray[np.uint8]) -> list[Face]:
-        spec = await self._detector.spec()
-        frame = await self._source.in_thread(
-            partial(letterbox, image, long_side=spec.input_long_side, multiple=spec.input_multiple)
-        )
-        outputs = (await self._detector.infer(frame.pixels)).outputs
-        return faces_from_candidates(
-            outputs[BOXES],
-            outputs[SCORES],
-            outputs[LANDMARKS],
-            frame,
-            width=image.shape[1],
-            height=image.shape[0],
-            score_threshold=spec.score_threshold,
-            nms_iou=spec.nms_iou,
-        )
+        Args:
+            uri: where the image is.
+            boxes: four corners of each face where the caller knows them; none: faces are detected.
+        """
+        async with self._source.open(uri) as image:
+            with stage(Stage.DETECT):
+                faces: Sequence[FoundFace]
+                if boxes:
+                    faces = await in_portions(boxes, partial(self._finder.boxed, image))
+                else:
+                    faces = await self._finder.faces(image)
+            yield FacesInImage(image, faces, source=self._source, models=self._models)

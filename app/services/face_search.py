@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.errors import MultipleFaces, NoFace
-from app.services.face_pipeline import FacePipeline
-from app.services.query_faces import QueryFaces, embeddings_of
-from app.services.rows import NewImage, RowGate, ScoredRow, Terms, check_size, random_id, scored
+from app.errors import BadFace, MultipleFaces, NoFace
+from app.services.face_finder import Points
+from app.services.face_pipeline import FacePipeline, FaceQuality, FoundFace
+from app.services.query_faces import FaceQuery, QueryFaces, embeddings_of
+from app.services.rows import NewImage, RowGate, ScoredRow, Terms, random_id, scored
 from app.store.groups import GroupStore
 from app.store.records import BoundingBox, Family, Record, Row
 from app.vision.calibration import calibration
-from app.vision.detection import Face
+from app.vision.orientation import Orientation
+from app.vision.quality import Quality
+
+_FAULTS = {
+    Quality.BLUR: "it is blurred (blur)",
+    Quality.SMALL: "it is too small (small)",
+    Quality.COVER: "it is covered in part (cover)",
+    Quality.POSE: "the head is turned too far (large pose)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +38,34 @@ class FaceRules:
 
 
 @dataclass(frozen=True, slots=True)
+class NewFace:
+    """What a client wants stored.
+
+    Attributes:
+        image: the image and what goes with it.
+        box: four corners of the face, where the client knows it; None: the largest face that is detected.
+        reject_bad: whether a face that is not clear and upright is refused.
+    """
+
+    image: NewImage
+    box: Points | None = None
+    reject_bad: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class StoredFace:
     """A face that was stored.
 
     Attributes:
         id: its id.
         bounding_box: where it lies in its image.
-        number: how many faces of sufficient size the image has.
+        quality: what it is worth; None where the client gave the box.
+        number: how many faces of sufficient size the image has; 1 where the client gave the box.
     """
 
     id: str
     bounding_box: BoundingBox
+    quality: FaceQuality | None
     number: int
 
 
@@ -61,83 +87,87 @@ class FaceSearch:
 
     Args:
         store: where rows are kept.
-        pipeline: finds and embeds faces.
+        pipeline: finds, judges and embeds faces.
+        queries: finds and embeds the faces of searched images.
         rules: what may be added.
     """
 
-    def __init__(self, store: GroupStore, pipeline: FacePipeline, rules: FaceRules) -> None:
+    def __init__(self, store: GroupStore, pipeline: FacePipeline, queries: QueryFaces, rules: FaceRules) -> None:
         self._store = store
         self._pipeline = pipeline
+        self._queries = queries
         self._rules = rules
         self._gate = RowGate(store, Family.FACE)
-        self._queries = QueryFaces(pipeline)
 
-    async def add(self, group: str, image: NewImage) -> StoredFace:
-        """Stores the largest face of an image.
+    async def add(self, group: str, face: NewFace) -> StoredFace:
+        """Stores a face of an image.
 
         Raises:
-            GroupNotFound, ModelMismatch, IdExists, NoFace, MultipleFaces, and what fetching, decoding and inference
-            raise.
+            GroupNotFound, ModelMismatch, IdExists, NoFace, MultipleFaces, BadFace, InvalidBoundingBox, and what
+            fetching, decoding and inference raise.
         """
         await self._gate.admits(group, await self._pipeline.spec())
-        await self._gate.is_free(group, image.id)
-        record, stored = await self._record(group, image)
+        await self._gate.is_free(group, face.image.id)
+        record, stored = await self._record(group, face)
         await self._store.add(Family.FACE, group, record)
         return stored
 
-    async def update(self, group: str, image: NewImage) -> StoredFace:
+    async def update(self, group: str, face: NewFace) -> StoredFace:
         """Replaces a face with its tag and description.
 
         Raises:
             as ``add``, but ImageNotFound where the id is not there.
         """
         await self._gate.admits(group, await self._pipeline.spec())
-        await self._gate.is_taken(group, image.id)
-        record, stored = await self._record(group, image)
+        await self._gate.is_taken(group, face.image.id)
+        record, stored = await self._record(group, face)
         await self._store.update(Family.FACE, group, record)
         return stored
 
-    async def search(self, group: str, uris: Sequence[str], terms: Terms) -> list[list[FaceHits]]:
-        """For every image its faces, largest first, and for each face the stored ones at or over the threshold.
+    async def search(self, group: str, query: FaceQuery, terms: Terms) -> list[list[FaceHits]]:
+        """For every image its faces, in order, and for each face the stored ones at or over the threshold.
 
         Raises:
-            GroupNotFound, ModelMismatch, and what fetching, decoding and inference raise, with the image's index.
+            what ``QueryFaces.asked`` raises.
         """
-        spec = await self._pipeline.spec()
-        await self._gate.admits(group, spec)
-        images = await self._queries.of_images(uris, spec)
-        faces = [face for found in images for face in found]
-        if not faces:
-            return [[] for _ in images]
-        check_size(len(faces), terms.limit)
-        scale = calibration(spec.calibration)
-        hits = iter(
-            await self._store.search(
-                Family.FACE,
-                group,
-                embeddings_of(faces),
-                limit=terms.limit,
-                bound=scale.bound(terms.threshold),
-                tags=terms.tags,
-            )
+        asked = await self._queries.asked([group], query, terms)
+        if not asked.faces:
+            return [[] for _ in asked.images]
+        scale = calibration(asked.spec.calibration)
+        found = await self._store.search(
+            Family.FACE,
+            group,
+            embeddings_of(asked.faces),
+            limit=terms.limit,
+            bound=scale.bound(terms.threshold),
+            tags=terms.tags,
         )
         return [
-            [FaceHits(face.bounding_box, scored(next(hits), scale, terms.threshold)) for face in found]
-            for found in images
+            [FaceHits(face.bounding_box, scored(hits, scale, terms.threshold)) for face, hits in each]
+            for each in asked.by_image(found)
         ]
 
-    async def _record(self, group: str, image: NewImage) -> tuple[Record, StoredFace]:
-        async with self._pipeline.open(image.uri) as opened:
-            large = [face for face in opened.faces if min(face.width, face.height) >= self._rules.min_size]
-            self._judge(opened.faces, large)
-            [embedded] = await opened.embed(large[:1])
+    async def _record(self, group: str, new: NewFace) -> tuple[Record, StoredFace]:
+        async with self._pipeline.open(new.image.uri, [new.box] if new.box else ()) as opened:
+            faces = opened.faces if new.box else self._storable(opened.faces)
+            quality: FaceQuality | None = None
+            if new.reject_bad:  # a face that is refused need not be embedded
+                [quality] = await opened.judge(faces[:1])
+                _require_good(quality)
+            if new.box or quality is not None:
+                [embedded] = await opened.embed(faces[:1])
+            else:
+                quality, embedded = await opened.judge_and_embed(faces[0])
         await self._gate.admits(group, embedded.spec)  # the model may have been replaced since the first look
-        box = _box(large[0])
-        row = Row(image.id or random_id(), image.tag, image.desc, box)
-        return Record(row, embedded.vector), StoredFace(row.id, box, len(large))
+        box = BoundingBox(faces[0].points, faces[0].score)
+        row = Row(new.image.id or random_id(), new.image.tag, new.image.desc, box)
+        stored = StoredFace(row.id, box, None if new.box else quality, len(faces))
+        return Record(row, embedded.vector), stored
 
-    def _judge(self, faces: Sequence[Face], large: Sequence[Face]) -> None:
+    def _storable(self, faces: Sequence[FoundFace]) -> Sequence[FoundFace]:
+        """Those of detected faces that are large enough, at least one."""
         least = self._rules.min_size
+        large = [face for face in faces if face.shorter_side >= least]
         if not faces:
             message = "No face was found in the image: send one that shows a face."
             raise NoFace(message)
@@ -147,7 +177,17 @@ class FaceSearch:
         if len(large) > 1 and not self._rules.several_allowed:
             message = f"{len(large)} faces were found in the image, one is allowed: send a picture of one person."
             raise MultipleFaces(message, extra={"face_number": len(large)})
+        return large
 
 
-def _box(face: Face) -> BoundingBox:
-    return BoundingBox(face.points, face.score)
+def _require_good(face: FaceQuality) -> None:
+    if face.is_good:
+        return
+    faults = [_FAULTS[face.quality]] if face.quality in _FAULTS else []
+    if face.orientation is not Orientation.UP:
+        faults.append(f"the top of the head points {face.orientation.replace('_', ' ')} (orientation)")
+    message = (
+        f"The face is not good enough to be stored: {' and '.join(faults)}. Send a better picture, or leave out "
+        "reject_bad_face."
+    )
+    raise BadFace(message, extra={"face_quality": {"quality": face.quality, "orientation": face.orientation}})

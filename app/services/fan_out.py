@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from app.errors import FetchFailed, FetchTimeout, InvalidRequest, LikenessError, TooLarge, UndecodableImage
 
@@ -15,6 +15,8 @@ ResultT = TypeVar("ResultT")
 _OF_THE_ITEM = (InvalidRequest, TooLarge, UndecodableImage, FetchFailed, FetchTimeout)
 # Images of one request at work together: one request must not take the whole service for itself.
 _AT_ONCE = 8
+# Faces of one image at work together.
+_FACES_AT_ONCE = 16
 
 
 async def for_each(items: Sequence[ItemT], work: Callable[[ItemT], Awaitable[ResultT]]) -> list[ResultT]:
@@ -42,17 +44,35 @@ async def for_each(items: Sequence[ItemT], work: Callable[[ItemT], Awaitable[Res
         raise
 
 
-async def for_each_image(uris: Sequence[str], work: Callable[[str], Awaitable[ResultT]]) -> list[ResultT]:
+async def side_by_side(one: Awaitable[ItemT], other: Awaitable[ResultT]) -> tuple[ItemT, ResultT]:
+    """Both results; as ``for_each``."""
+    outcomes: list[object] = await for_each((one, other), _awaited)
+    return cast("tuple[ItemT, ResultT]", tuple(outcomes))
+
+
+async def _awaited(awaitable: Awaitable[object]) -> object:
+    return await awaitable
+
+
+async def in_portions(items: Sequence[ItemT], work: Callable[[ItemT], Awaitable[ResultT]]) -> list[ResultT]:
+    """As ``for_each``, some at a time: a crowd in one photo must not fill the queue of all."""
+    results: list[ResultT] = []
+    for start in range(0, len(items), _FACES_AT_ONCE):
+        results += await for_each(items[start : start + _FACES_AT_ONCE], work)
+    return results
+
+
+async def for_each_image(images: Sequence[ItemT], work: Callable[[ItemT], Awaitable[ResultT]]) -> list[ResultT]:
     """As ``for_each``, a few at a time, and an error that an image is to blame for names its ``index``."""
     free = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(place: tuple[int, str]) -> ResultT:
-        index, uri = place
+    async def one(place: tuple[int, ItemT]) -> ResultT:
+        index, image = place
         try:
             async with free:
-                return await work(uri)
+                return await work(image)
         except _OF_THE_ITEM as error:
             error.index = index
             raise
 
-    return await for_each(list(enumerate(uris)), one)
+    return await for_each(list(enumerate(images)), one)

@@ -8,6 +8,7 @@ from app.catalogue.roles import EMBEDDING
 from app.inference.models import EmbedderSpec, ServedModel
 from app.services.image_source import ImageSource
 from app.services.rows import Embedded
+from app.stages import Stage, stage
 from app.vision.letterbox import squash
 
 # A JPEG may be decoded at a reduced scale of at least this many times the model's input.
@@ -34,6 +35,8 @@ class ImagePipeline:
         """The embedding of the image at ``uri``."""
         spec = await self._embedder.spec()
         async with self._source.open(uri, needed_side=spec.input_size * _OVERSAMPLING) as image:
-            pixels = await self._source.in_thread(partial(squash, image, spec.input_size))
-        answer = await self._embedder.infer(pixels)
+            with stage(Stage.ALIGN):
+                pixels = await self._source.in_thread(partial(squash, image, spec.input_size))
+        with stage(Stage.EMBED):
+            answer = await self._embedder.infer(pixels)
         return Embedded(answer.outputs[EMBEDDING], answer.spec)

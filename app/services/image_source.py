@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from app.fetch import Fetcher, is_data_uri
 from app.services.budget import MemoryBudget
+from app.stages import Stage, stage
 from app.vision.decode import decode, read_header
 
 ResultT = TypeVar("ResultT")
@@ -71,13 +72,22 @@ class ImageSource:
         # keep them from images that are there.
         reserved = nullcontext() if is_data_uri(uri) else self._fetched.hold(self._limits.max_bytes)
         async with reserved:
-            data = await self._fetcher.fetch(uri)
-            async with self._slots:
+            with stage(Stage.FETCH):
+                data = await self._fetcher.fetch(uri)
+            async with self._decoding(data, needed_side) as image:
+                yield image
+
+    @asynccontextmanager
+    async def _decoding(self, data: bytes, needed_side: int | None) -> AsyncIterator[NDArray[np.uint8]]:
+        async with AsyncExitStack() as held:
+            with stage(Stage.DECODE):
+                await held.enter_async_context(self._slots)
                 header = await self.in_thread(partial(read_header, data, max_pixels=self._limits.max_pixels))
-                async with self._decoded.hold(header.decoded_bytes):
-                    yield await self.in_thread(
-                        partial(decode, data, max_pixels=self._limits.max_pixels, needed_side=needed_side)
-                    )
+                await held.enter_async_context(self._decoded.hold(header.decoded_bytes))
+                image = await self.in_thread(
+                    partial(decode, data, max_pixels=self._limits.max_pixels, needed_side=needed_side)
+                )
+            yield image
 
     async def in_thread(self, work: Callable[[], ResultT]) -> ResultT:
         """Runs ``work`` in a worker thread; a cancelled caller leaves only after it ended: it still holds memory."""

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from app.inference.models import EmbedderSpec
 from app.services.enrolment import Enrolment
-from app.services.query_faces import QueryFace, QueryFaces, embeddings_of
-from app.services.rows import RowGate, ScoredRow, Terms, check_size, scored
+from app.services.query_faces import FaceQuery, QueryFace, QueryFaces, embeddings_of
+from app.services.rows import ScoredRow, Terms, scored
 from app.store.groups import GroupStore
 from app.store.records import BoundingBox, Family
 from app.vision.calibration import calibration
@@ -51,31 +51,25 @@ class MultiSearch:
         self._store = store
         self._queries = queries
         self._enrolment = Enrolment(store)
-        self._gate = RowGate(store, Family.FACE)
 
     async def search(
-        self, groups: Sequence[str], uris: Sequence[str], terms: Terms, *, cluster_group: str | None = None
+        self, groups: Sequence[str], query: FaceQuery, terms: Terms, *, cluster_group: str | None = None
     ) -> list[list[FaceGroupHits]]:
-        """For every image its faces, largest first, and for each face the stored ones of all groups together.
+        """For every image its faces, in order, and for each face the stored ones of all groups together.
 
         Args:
             groups: the groups.
-            uris: the images.
+            query: with what.
             terms: what counts as a hit.
             cluster_group: a further group, none of ``groups``; a face without a hit in any group is stored there.
 
         Raises:
-            GroupNotFound, ModelMismatch, and what fetching, decoding and inference raise, with the image's index;
-            nothing is stored then.
+            what ``QueryFaces.asked`` raises; nothing is stored then.
         """
-        spec = await self._queries.spec()
-        for group in (*groups, *([cluster_group] if cluster_group else [])):
-            await self._gate.admits(group, spec)
-        images = await self._queries.of_images(uris, spec)
-        faces = [face for found in images for face in found]
+        asked = await self._queries.asked([*groups, *([cluster_group] if cluster_group else [])], query, terms)
+        faces, spec = asked.faces, asked.spec
         if not faces:
-            return [[] for _ in images]
-        check_size(len(faces) * len(groups), terms.limit)
+            return [[] for _ in asked.images]
         by_group = dict(zip(groups, await self._hits(groups, faces, spec, terms), strict=True))
         if cluster_group:
             known = await self._known(by_group, faces, spec, terms)
@@ -84,8 +78,7 @@ class MultiSearch:
             _merged({group: hits[number] for group, hits in by_group.items()}, terms.limit)
             for number in range(len(faces))
         ]
-        remaining = iter(merged)
-        return [[FaceGroupHits(face.bounding_box, next(remaining)) for face in found] for found in images]
+        return [[FaceGroupHits(face.bounding_box, hits) for face, hits in each] for each in asked.by_image(merged)]
 
     async def _hits(
         self, groups: Sequence[str], faces: Sequence[QueryFace], spec: EmbedderSpec, terms: Terms

@@ -21,6 +21,7 @@ from app.errors import (
     LikenessError,
     ModelMismatch,
 )
+from app.stages import Stage, stage
 from app.store.connection import Connection
 from app.store.group import Group
 from app.store.names import fresh_collection_name
@@ -245,8 +246,9 @@ class GroupStore:
         Returns:
             One list per vector: best first, ties by id.
         """
-        async with self._reading(family, name) as group:
-            return await group.rows.search(vectors, limit=limit, bound=bound, tags=tags) if len(vectors) else []
+        with stage(Stage.SEARCH):
+            async with self._reading(family, name) as group:
+                return await group.rows.search(vectors, limit=limit, bound=bound, tags=tags) if len(vectors) else []
 
     async def search_then_add(
         self,
@@ -284,7 +286,8 @@ class GroupStore:
                     await group.rows.insert(records)
             return found
 
-        return await self._write(family, name, work)
+        with stage(Stage.SEARCH):
+            return await self._write(family, name, work)
 
     # --- locking ---
 
