@@ -60,6 +60,12 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, default=7, help="decides the split and all copies (default: 7)")
     train.set_defaults(command=_train_image)
 
+    train = actions.add_parser("train-quality", help="train the face quality model's head on photos of people")
+    train.add_argument("photos", nargs="+", type=Path, metavar="PHOTOS", help="photos, or folders of them")
+    train.add_argument("--output", type=Path, default=Path(), help="folder to write the head to (default: here)")
+    train.add_argument("--seed", type=int, default=7, help="decides the split and all samples (default: 7)")
+    train.set_defaults(command=_train_quality)
+
     openapi = commands.add_parser("openapi", help="print the OpenAPI document")
     openapi.set_defaults(command=_openapi)
     settings = commands.add_parser("settings", help="print every setting as a Markdown table")
@@ -110,6 +116,13 @@ def _train_image(options: argparse.Namespace, settings: Settings) -> int:
     from app.training.image_descriptor import train_image  # noqa: PLC0415
 
     train_image(options.photos, options.output, settings.cache_dir, seed=options.seed, say=_say)
+    return 0
+
+
+def _train_quality(options: argparse.Namespace, settings: Settings) -> int:
+    from app.training.face_quality import train_quality  # noqa: PLC0415
+
+    train_quality(options.photos, options.output, settings.cache_dir, seed=options.seed, say=_say)
     return 0
 
 

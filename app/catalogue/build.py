@@ -148,7 +148,7 @@ def convert(model: Model, data: bytes) -> onnx.ModelProto:
         data: its weight file.
 
     Raises:
-        OperatorError: the image descriptor's projection is not the pinned one.
+        OperatorError: a file that the project trained is not the pinned one.
         onnx.checker.ValidationError: the graph is wrong; a fault of the builder.
     """
     # Imported here: onnx takes half a second to load, and a build that is up to date needs none of it.
@@ -157,13 +157,18 @@ def convert(model: Model, data: bytes) -> onnx.ModelProto:
     from app.catalogue.centerface import build_detector  # noqa: PLC0415
     from app.catalogue.dlib_file import read_network  # noqa: PLC0415
     from app.catalogue.dlib_resnet import build_face_embedder  # noqa: PLC0415
+    from app.catalogue.face_quality import build_face_quality  # noqa: PLC0415
     from app.catalogue.image_descriptor import build_image_embedder  # noqa: PLC0415
     from app.catalogue.projection import read_projection  # noqa: PLC0415
+    from app.catalogue.quality_head import read_head  # noqa: PLC0415
 
     if model.role is Role.FACE_DETECTOR:
         return build_detector(onnx.load_model_from_string(data), model.inputs, model.outputs, about=model.facts)
     if model.role is Role.FACE_EMBEDDER:
         return build_face_embedder(read_network(data), model.inputs, model.outputs, about=model.facts)
+    if model.role is Role.FACE_QUALITY:
+        head = read_head(model.weights_sha256)
+        return build_face_quality(read_network(data), head, model.inputs, model.outputs, about=model.facts)
     projection = read_projection(model.weights_sha256)
     source = onnx.load_model_from_string(data)
     return build_image_embedder(source, projection, model.inputs, model.outputs, about=model.facts)

@@ -49,6 +49,7 @@ class Fit:
 # a burst is spread over the instances instead.
 FITS: Final[Mapping[Role, Fit]] = {
     Role.FACE_DETECTOR: Fit(share=1, most=8, batch=2),
+    Role.FACE_QUALITY: Fit(share=2, most=4, batch=16),
     Role.FACE_EMBEDDER: Fit(share=2, most=4, batch=16),
     Role.IMAGE_EMBEDDER: Fit(share=1, most=8, batch=2),
 }

@@ -43,24 +43,48 @@ def build_face_embedder(
     Raises:
         DlibFormatError: the layers are not arranged as in that network.
     """
-    return _Converter(network).convert(inputs, outputs, about)
+    graph = GraphWriter("dlib_resnet")
+    _Converter(network, graph).climb()
+    return graph.model(inputs, outputs, about=about)
+
+
+def relu_maps(network: Network, graph: GraphWriter, numbers: Sequence[int]) -> list[str]:
+    """Adds the layers up to the last of some ReLUs to a graph, and nothing above them.
+
+    Args:
+        network: the layers as read from dlib's file.
+        graph: takes the nodes; its input is ``FACE`` as above.
+        numbers: of the ReLUs, counted from 1 at the bottom.
+
+    Returns:
+        the names of what these ReLUs put out, FP32 [N,C,H,W] each.
+
+    Raises:
+        DlibFormatError: the network has fewer ReLUs, or is not arranged as expected.
+    """
+    maps = _Converter(network, graph).climb(max(numbers))
+    if len(maps) < max(numbers):
+        raise DlibFormatError(f"there are {len(maps)} ReLUs, not {max(numbers)}")
+    return [maps[number - 1] for number in numbers]
 
 
 class _Converter:
     """Walks the layers once, upwards."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, graph: GraphWriter) -> None:
         self._network = network
-        self._graph = GraphWriter("dlib_resnet")
+        self._graph = graph
         self._plane = _Plane(self._graph.pixels(FACE), 3, network.size[0])
         self._block = self._plane  # what dlib's tag1 remembers: the block's input
         self._branch = self._plane  # what tag2 remembers: the block's convolutions
 
-    def convert(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], about: dict[str, str]) -> onnx.ModelProto:
+    def climb(self, relus: int = -1) -> list[str]:
+        """Adds all layers, or those up to so many ReLUs; returns what the ReLUs on the way put out."""
+        maps: list[str] = []
         layers = self._network.layers
         previous: object = None
         position = 0
-        while position < len(layers):
+        while position < len(layers) and len(maps) != relus:
             layer = layers[position]
             following = layers[position + 1] if position + 1 < len(layers) else None
             position += 1
@@ -70,6 +94,7 @@ class _Converter:
                 self._convolve(layer, affine, first=previous is None)
             elif isinstance(layer, Relu):
                 self._plane = _Plane(self._graph.node("Relu", self._plane.name), self._plane.channels, self._plane.side)
+                maps.append(self._plane.name)
             elif isinstance(layer, Pooling):
                 self._pool(layer)
             elif isinstance(layer, Mark) and isinstance(following, Mark):
@@ -85,7 +110,7 @@ class _Converter:
             else:
                 raise DlibFormatError("an affine layer does not follow a convolution")
             previous = layer
-        return self._graph.model(inputs, outputs, about=about)
+        return maps
 
     def _convolve(self, layer: Convolution, affine: Affine | None, *, first: bool) -> None:
         kernel, bias = layer.kernel.astype(np.float64), layer.bias.astype(np.float64)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from app.catalogue.roles import CONTRACTS, EMBEDDING, FACE, IMAGE, Datatype, Role, Tensor
+from app.catalogue.roles import CONTRACTS, EMBEDDING, FACE, IMAGE, QUALITY, Datatype, QualityClass, Role, Tensor
 from app.catalogue.sources import CENTERFACE, DLIB_RESNET, Source
 
 # The chip that dlib's ResNet was trained on: 150×150, a quarter of a face's side left around dlib's
@@ -43,7 +43,7 @@ class Model:
         source: the package file that holds the weights.
         origin: the same in words, for people.
         licence: SPDX identifier.
-        weights_sha256: checksum of the weights as published; of the project's projection where one is put on them,
+        weights_sha256: checksum of the weights as published; of what the project trained where that is put on them,
             because that decides the numbers and the archive's checksum already stands for the rest.
         inputs: the graph's inputs, as this network narrows the role's contract.
         outputs: the graph's outputs, likewise.
@@ -95,6 +95,28 @@ DETECTOR: Final = Model(
     ),
 )
 
+FACE_QUALITY: Final = Model(
+    role=Role.FACE_QUALITY,
+    model_id="dlib-relu-quality-1",
+    revision=1,
+    source=DLIB_RESNET,
+    origin=f"{DLIB_RESNET}, early layers; head trained by the project",
+    licence="CC0-1.0 AND Apache-2.0",
+    weights_sha256="648ea0e87fe6def57cfc890239a8a28c865754c903dd0bd8df414d38712732c2",
+    inputs=(Tensor(FACE, Datatype.UINT8, (150, 150, 3)),),
+    outputs=(Tensor(QUALITY, Datatype.FP32, (len(QualityClass),)),),
+    max_batch=32,
+    parameters=MappingProxyType(
+        {
+            "input_size": "150",
+            "alignment_template": json.dumps(DLIB_TEMPLATE),
+            "small_side": "40",
+            "pose_yaw": "0.3",
+            "pose_pitch": "0.2",
+        }
+    ),
+)
+
 FACE_EMBEDDER: Final = Model(
     role=Role.FACE_EMBEDDER,
     model_id="dlib-resnet-v1",
@@ -138,4 +160,4 @@ IMAGE_EMBEDDER: Final = Model(
     ),
 )
 
-DEFAULT_MODELS: Final[tuple[Model, ...]] = (DETECTOR, FACE_EMBEDDER, IMAGE_EMBEDDER)
+DEFAULT_MODELS: Final[tuple[Model, ...]] = (DETECTOR, FACE_QUALITY, FACE_EMBEDDER, IMAGE_EMBEDDER)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import OperatorError
+from app.catalogue.trained_file import read_trained
 
 PROJECTION_NAME: Final = "image_projection.npz"
 PROVENANCE_NAME: Final = "image_projection.json"
@@ -66,10 +65,4 @@ def read_projection(sha256: str, path: Path = PROJECTION_FILE) -> Projection:
     Raises:
         OperatorError: the file is missing or not the pinned one.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise OperatorError(f"{path} cannot be read ({error.strerror}): install the service again.") from error
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise OperatorError(f"{path} is not the projection that the catalogue pins: install the service again.")
-    return Projection.from_bytes(content)
+    return Projection.from_bytes(read_trained(path, sha256, "projection"))

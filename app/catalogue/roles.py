@@ -13,6 +13,7 @@ class Role(StrEnum):
     """A place that a model fills; its value is the model's name in Triton."""
 
     FACE_DETECTOR = "face_detector"
+    FACE_QUALITY = "face_quality"
     FACE_EMBEDDER = "face_embedder"
     IMAGE_EMBEDDER = "image_embedder"
 
@@ -22,6 +23,15 @@ class Datatype(StrEnum):
 
     UINT8 = "UINT8"
     FP32 = "FP32"
+
+
+class QualityClass(StrEnum):
+    """What a quality model tells apart, in the order of its output."""
+
+    CLEAR = "clear"
+    BLUR = "blur"
+    COVER = "cover"
+    POSE = "pose"
 
 
 ANY: Final = -1
@@ -69,6 +79,9 @@ BOXES: Final = "BOXES"
 SCORES: Final = "SCORES"
 LANDMARKS: Final = "LANDMARKS"
 
+# Probabilities of the classes of QualityClass, in their order.
+QUALITY: Final = "QUALITY"
+
 EMBEDDING: Final = "EMBEDDING"
 
 CONTRACTS: Final[Mapping[Role, Contract]] = MappingProxyType(
@@ -80,6 +93,10 @@ CONTRACTS: Final[Mapping[Role, Contract]] = MappingProxyType(
                 Tensor(SCORES, Datatype.FP32, (ANY,)),
                 Tensor(LANDMARKS, Datatype.FP32, (ANY, 5, 2)),
             ),
+        ),
+        Role.FACE_QUALITY: Contract(
+            inputs=(Tensor(FACE, Datatype.UINT8, (ANY, ANY, 3)),),
+            outputs=(Tensor(QUALITY, Datatype.FP32, (len(QualityClass),)),),
         ),
         Role.FACE_EMBEDDER: Contract(
             inputs=(Tensor(FACE, Datatype.UINT8, (ANY, ANY, 3)),),

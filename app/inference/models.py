@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -54,6 +54,25 @@ class DetectorSpec(ModelSpec):
     input_multiple: int
     score_threshold: float
     nms_iou: float
+
+
+@dataclass(frozen=True, slots=True)
+class QualitySpec(ModelSpec):
+    """A face quality model and the rules that go with it.
+
+    Attributes:
+        input_size: side of the square input, in pixels.
+        alignment_template: where the five landmarks lie in the input, in pixels.
+        small_side: pixels of a box's shorter side below which a face is small.
+        pose_yaw: shift of the nose tip to a side, in distances of the eyes, from which a face is turned away.
+        pose_pitch: shift of the nose tip up or down, in distances of eyes and mouth, from which it is.
+    """
+
+    input_size: int
+    alignment_template: tuple[tuple[float, float], ...]
+    small_side: float
+    pose_yaw: float
+    pose_pitch: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +132,19 @@ def detector_spec(model: str, config: Mapping[str, Any]) -> DetectorSpec:
     )
 
 
+def quality_spec(model: str, config: Mapping[str, Any]) -> QualitySpec:
+    """Reads a face quality model's configuration (the JSON form of Triton's ModelConfig)."""
+    parameters = _Parameters(model, config)
+    return QualitySpec(
+        **_common(config, parameters),
+        input_size=int(parameters.text("input_size")),
+        alignment_template=_points(parameters.json("alignment_template")),
+        small_side=float(parameters.text("small_side")),
+        pose_yaw=float(parameters.text("pose_yaw")),
+        pose_pitch=float(parameters.text("pose_pitch")),
+    )
+
+
 def embedder_spec(model: str, config: Mapping[str, Any]) -> EmbedderSpec:
     """Reads an embedding model's configuration (the JSON form of Triton's ModelConfig)."""
     parameters = _Parameters(model, config)
@@ -123,8 +155,12 @@ def embedder_spec(model: str, config: Mapping[str, Any]) -> EmbedderSpec:
         dimension=int(config["output"][0]["dims"][-1]),
         metric=parameters.text("metric"),
         calibration=parameters.json("calibration"),
-        alignment_template=tuple((float(x), float(y)) for x, y in template),
+        alignment_template=_points(template),
     )
+
+
+def _points(template: Iterable[Sequence[float]]) -> tuple[tuple[float, float], ...]:
+    return tuple((float(x), float(y)) for x, y in template)
 
 
 SpecT = TypeVar("SpecT", bound=ModelSpec)

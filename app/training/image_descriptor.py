@@ -22,7 +22,7 @@ from app.catalogue.sources import CENTERFACE
 from app.errors import OperatorError
 from app.training.discriminant import SHRINKAGE, fit
 from app.training.evaluation import judge, summary
-from app.training.features import GraphRunner
+from app.training.features import ImageRunner
 from app.training.photos import Photo, read_photos
 from app.training.samples import (
     DRAWINGS,
@@ -68,7 +68,7 @@ def train_image(paths: Sequence[Path], output: Path, cache: Path, *, seed: int, 
     if len(photos) < FEWEST_PHOTOS:
         raise OperatorError(f"{len(photos)} usable photos are too few to train on: name at least {FEWEST_PHOTOS}.")
     source = onnx.load_model_from_string(weights(CENTERFACE, cache, say=say))
-    runner = GraphRunner(build_features(source, IMAGE_EMBEDDER.inputs), SIDE)
+    runner = ImageRunner(build_features(source, IMAGE_EMBEDDER.inputs), SIDE)
     training = gather_training(photos, runner, seed, say)
     trial = gather_trial(photos, runner, seed, say)
     say(f"judging on {FOLDS} parts held out")
@@ -123,7 +123,7 @@ def agree(source: onnx.ModelProto, projection: Projection, photos: Sequence[Phot
         OperatorError: it is below 0.99: features and pictures were paired wrongly, or the graph is wrong.
     """
     model = build_image_embedder(source, projection, IMAGE_EMBEDDER.inputs, IMAGE_EMBEDDER.outputs, about={})
-    runner = GraphRunner(model, SIDE)
+    runner = ImageRunner(model, SIDE)
     embedded = runner.run([runner.pixels(photo.image) for photo in photos])
     least = float((embedded * projection(originals)).sum(1).min())
     if not least >= LEAST_AGREEMENT:

@@ -16,7 +16,7 @@ from app.errors import LikenessError, OperatorError
 from app.vision.decode import decode
 
 LONG_SIDE: Final = 640
-"""Pixels to which larger photos are scaled: twice what any crop of them is looked at with."""
+"""Pixels to which larger photos are scaled: twice what the image descriptor looks at any crop of them with."""
 
 SHORT_SIDE: Final = 96
 """Photos with a shorter side are left out."""
@@ -42,12 +42,13 @@ class Photo:
     image: Image.Image
 
 
-def read_photos(paths: Sequence[Path], *, say: Callable[[str], None]) -> list[Photo]:
+def read_photos(paths: Sequence[Path], *, say: Callable[[str], None], long_side: int = LONG_SIDE) -> list[Photo]:
     """Reads image files, and all of a folder, in the order of their names.
 
     Args:
         paths: files and folders; what is no image is passed over with a line.
         say: takes one line at a time.
+        long_side: pixels to which larger photos are scaled.
 
     Raises:
         OperatorError: a path cannot be read.
@@ -55,7 +56,7 @@ def read_photos(paths: Sequence[Path], *, say: Callable[[str], None]) -> list[Ph
     photos: list[Photo] = []
     thumbnails: list[NDArray[np.float64]] = []
     for path in _files(paths):
-        photo = _read(path)
+        photo = _read(path, long_side)
         if photo is None:
             say(f"{path.name} is no photo that can be used")
             continue
@@ -79,7 +80,7 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
             yield path
 
 
-def _read(path: Path) -> Photo | None:
+def _read(path: Path, long_side: int) -> Photo | None:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -90,7 +91,7 @@ def _read(path: Path) -> Photo | None:
         return None
     if min(image.size) < SHORT_SIDE:
         return None
-    image.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.BOX)
+    image.thumbnail((long_side, long_side), Image.Resampling.BOX)
     return Photo(path.name, hashlib.sha256(content).hexdigest(), image)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.training.alterations import Random, altered, region
-from app.training.features import GraphRunner
+from app.training.features import ImageRunner
 from app.training.photos import Photo
 from app.training.variants import VARIANTS, drawing
 
@@ -105,7 +105,7 @@ def folds(count: int, seed: int) -> NDArray[np.int64]:
     return np.asarray(places % FOLDS, np.int64)
 
 
-def gather_training(photos: Sequence[Photo], runner: GraphRunner, seed: int, say: Callable[[str], None]) -> Training:
+def gather_training(photos: Sequence[Photo], runner: ImageRunner, seed: int, say: Callable[[str], None]) -> Training:
     """Makes the altered copies to train on: every photo, eight regions of it and the drawings, each a class."""
     parts = folds(len(photos), seed)
     features: list[Floats] = []
@@ -132,7 +132,7 @@ def gather_training(photos: Sequence[Photo], runner: GraphRunner, seed: int, say
     return Training(np.concatenate(features), classes, np.asarray(owners, np.int64))
 
 
-def gather_trial(photos: Sequence[Photo], runner: GraphRunner, seed: int, say: Callable[[str], None]) -> Trial:
+def gather_trial(photos: Sequence[Photo], runner: ImageRunner, seed: int, say: Callable[[str], None]) -> Trial:
     """Makes every variant of every photo, the distracting regions and the drawings."""
     parts = folds(len(photos), seed)
     variants: list[Floats] = []

@@ -15,6 +15,7 @@ from app.catalogue.models import (
     DEFAULT_MODELS,
     DETECTOR,
     FACE_EMBEDDER,
+    FACE_QUALITY,
     IMAGE_EMBEDDER,
     Model,
 )
@@ -72,9 +73,10 @@ def test_the_detectors_long_side_is_a_multiple_of_its_step() -> None:
     assert int(DETECTOR.parameters["input_long_side"]) % int(DETECTOR.parameters["input_multiple"]) == 0
 
 
-def test_the_alignment_template_is_five_points_inside_the_chip_right_eye_first() -> None:
-    points = json.loads(FACE_EMBEDDER.parameters["alignment_template"])
-    size = float(FACE_EMBEDDER.parameters["input_size"])
+@pytest.mark.parametrize("model", [FACE_QUALITY, FACE_EMBEDDER], ids=lambda model: model.role)
+def test_the_alignment_template_is_five_points_inside_the_chip_right_eye_first(model: Model) -> None:
+    points = json.loads(model.parameters["alignment_template"])
+    size = float(model.parameters["input_size"])
     assert [len(point) for point in points] == [2] * 5
     assert all(0 < value < size for point in points for value in point)
     right_eye, left_eye, nose, right_mouth, left_mouth = points
@@ -104,7 +106,9 @@ def test_instances_follow_the_cores(cores: int, detectors: int, embedders: int) 
     counts = {
         model.role.value: machine_config(model_config(model), cores).instance_group[0].count for model in DEFAULT_MODELS
     }
-    assert counts == {"face_detector": detectors, "face_embedder": embedders, "image_embedder": detectors}
+    assert counts == {
+        "face_detector": detectors, "face_quality": embedders, "face_embedder": embedders, "image_embedder": detectors,
+    }  # fmt: skip
 
 
 def test_fitting_to_a_machine_leaves_the_given_configuration_as_it_was() -> None:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
 
 from app.catalogue.build import is_built
-from app.catalogue.models import DETECTOR, FACE_EMBEDDER, Model
+from app.catalogue.models import DETECTOR, FACE_EMBEDDER, FACE_QUALITY, Model
+from app.catalogue.roles import QualityClass
+from app.vision.alignment import aligned_chip
+from app.vision.detection import Face, faces_from_candidates
+from app.vision.letterbox import letterbox
+from app.vision.quality import Quality, QualityRules, face_quality
+from tests.photos import astronaut
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,3 +62,57 @@ def test_the_face_detector_finds_one_large_face_and_no_crowd_around_it() -> None
     assert left < right_eye[0] < nose[0] < left_eye[0] < right
     assert right_mouth[0] < left_mouth[0]
     assert top < right_eye[1] < nose[1] < right_mouth[1] < bottom
+
+
+def judged(photo: Image.Image, face: Face | None = None) -> tuple[Quality, NDArray[np.float32]]:
+    """The quality of the largest face, or of one that is said to be there, and the model's probabilities."""
+    image = np.asarray(photo)
+    face = face or found(image)[0]
+    parameters = FACE_QUALITY.parameters
+    template = json.loads(parameters["alignment_template"])
+    chip = aligned_chip(image, face.landmarks, template, int(parameters["input_size"]))
+    probabilities = session(FACE_QUALITY).run(["QUALITY"], {"FACE": chip[None]})[0][0]
+    rules = {name: float(parameters[name]) for name in ("small_side", "pose_yaw", "pose_pitch")}
+    return face_quality(probabilities, face, QualityRules(**rules)), probabilities
+
+
+def found(image: NDArray[np.uint8]) -> list[Face]:
+    frame = letterbox(image, long_side=640, multiple=32)
+    boxes, scores, landmarks = (values[0] for values in session(DETECTOR).run(None, {"IMAGE": frame.pixels[None]}))
+    height, width = image.shape[:2]
+    return faces_from_candidates(
+        boxes, scores, landmarks, frame, width=width, height=height, score_threshold=0.5, nms_iou=0.3
+    )
+
+
+@pytest.mark.parametrize("scale", [1, 0.6])
+def test_a_portrait_is_clear_also_when_its_face_is_of_fifty_pixels(scale: float) -> None:
+    photo = astronaut()
+    photo = photo.resize((round(photo.width * scale), round(photo.height * scale)))
+    quality, probabilities = judged(photo)
+    assert quality is Quality.CLEAR
+    assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+    assert found(np.asarray(photo))[0].width > 50
+
+
+def test_a_portrait_of_few_pixels_is_small() -> None:
+    assert judged(astronaut().resize((200, 200)))[0] is Quality.SMALL
+
+
+def test_a_strongly_blurred_portrait_is_blurred() -> None:
+    photo = astronaut()
+    face = found(np.asarray(photo))[0]  # as it was: the detector need not find it any more
+    assert judged(photo.filter(ImageFilter.GaussianBlur(5)), face)[0] is Quality.BLUR
+
+
+@pytest.mark.parametrize("points", [(0, 1), (3, 4)], ids=["eyes", "mouth"])
+def test_a_portrait_with_its_eyes_or_its_mouth_covered_is_covered(points: tuple[int, int]) -> None:
+    photo = astronaut()
+    face = found(np.asarray(photo))[0]
+    first, last = face.landmarks[points[0]], face.landmarks[points[1]]
+    margin = (22, 11) if points == (0, 1) else (22, 20)
+    corners = (*(first - margin).tolist(), *(last + margin).tolist())
+    ImageDraw.Draw(photo).rectangle(corners, fill=(40, 60, 110))
+    quality, probabilities = judged(photo, face)
+    assert quality is Quality.COVER
+    assert list(QualityClass)[int(probabilities.argmax())] is QualityClass.COVER

@@ -12,7 +12,7 @@ from app.catalogue.configs import read_config
 from app.catalogue.layout import CONFIG_FILE
 from app.catalogue.roles import Role
 from app.errors import BackendUnavailable
-from app.inference.models import DetectorSpec, EmbedderSpec, detector_spec, embedder_spec
+from app.inference.models import DetectorSpec, EmbedderSpec, detector_spec, embedder_spec, quality_spec
 from app.services.rows import embedding_space
 from app.store.records import EmbeddingSpace, Metric
 from app.vision.calibration import PowerOfCosine, SigmoidOfDistance, calibration
@@ -43,6 +43,14 @@ def test_the_face_embedder_tells_its_template_and_its_calibration() -> None:
     assert calibration(spec.calibration) == SigmoidOfDistance(slope=14, midpoint=0.55, offset=-0.2007)
 
 
+def test_the_quality_model_tells_its_template_which_is_the_face_embedders_and_its_rules() -> None:
+    spec = quality_spec("face_quality", config(Role.FACE_QUALITY))
+    assert (spec.model_id, spec.max_batch, spec.instances) == ("dlib-relu-quality-1", 32, 1)
+    embedder = embedder_spec("face_embedder", config(Role.FACE_EMBEDDER))
+    assert (spec.input_size, spec.alignment_template) == (embedder.input_size, embedder.alignment_template)
+    assert (spec.small_side, spec.pose_yaw, spec.pose_pitch) == (40, 0.3, 0.2)
+
+
 def test_the_image_embedder_tells_its_calibration_and_has_no_template() -> None:
     spec = embedder_spec("image_embedder", config(Role.IMAGE_EMBEDDER))
     assert isinstance(spec, EmbedderSpec)
@@ -57,3 +65,7 @@ def test_a_model_that_does_not_describe_itself_is_refused_with_a_sentence() -> N
     del told["parameters"]["calibration"]
     with pytest.raises(BackendUnavailable, match="face_embedder does not say its calibration"):
         embedder_spec("face_embedder", told)
+    told = config(Role.FACE_QUALITY)
+    del told["parameters"]["pose_yaw"]
+    with pytest.raises(BackendUnavailable, match="face_quality does not say its pose_yaw"):
+        quality_spec("face_quality", told)

@@ -17,7 +17,7 @@ from app.catalogue.projection import Projection
 from app.cli import main
 from app.errors import OperatorError
 from app.training import image_descriptor, samples
-from app.training.features import GraphRunner
+from app.training.features import ImageRunner
 from app.training.image_descriptor import agree, held_out, train_image
 from app.training.photos import Photo
 from app.training.samples import FOLDS, Floats, Training, Trial, folds
@@ -89,13 +89,13 @@ def test_a_photo_that_is_missing_is_an_error_of_the_command(capsys: pytest.Captu
 def test_without_onnx_runtime_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(OperatorError, match="needs the package onnxruntime"):
-        GraphRunner(small_centerface(), 256)
+        ImageRunner(small_centerface(), 256)
 
 
 def test_features_that_are_of_other_photos_than_the_graph_sees_are_found() -> None:
     photos = [Photo(f"{seed}", "", drawing(seed)) for seed in range(3)]
     graph = build_features(small_centerface(), IMAGE_EMBEDDER.inputs)
-    runner = GraphRunner(graph, 256)
+    runner = ImageRunner(graph, 256)
     features = runner.run([runner.pixels(photo.image) for photo in photos])
     projection = first_samples(features, np.arange(3), 384)
     assert agree(small_centerface(), projection, photos, features) > 0.999
