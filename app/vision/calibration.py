@@ -7,12 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 # Scores are given with six decimals: a model's output differs in the seventh from batch to batch.
 _DECIMALS = 6
+# The whole numbers from 0 to this, divided by it, are all scores that there are.
+SCORE_STEPS = 1_000_000
 # So much a score may have gained by rounding.
 _ROUNDED = 0.5 * 10**-_DECIMALS
 # Searched bounds are this much wider than the threshold's exact inverse; the score decides in the end.
 _SLACK = 1e-5
+# exp() of it is a float still, and its reciprocal rounds to a score of 0.
+_LARGEST_EXPONENT = 700.0
 
 
 class Calibration(Protocol):
@@ -20,6 +27,9 @@ class Calibration(Protocol):
 
     def score(self, measure: float) -> float:
         """The score of a metric's value, rounded to six decimals."""
+
+    def scores(self, measures: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The scores of many values, of the same shape."""
 
     def bound(self, threshold: float) -> float:
         """The metric's value from which scores reach the threshold, slightly widened."""
@@ -39,6 +49,14 @@ class SigmoidOfDistance:
         # Both branches keep exp() from overflowing.
         value = 1 / (1 + math.exp(-exponent)) if exponent >= 0 else math.exp(exponent) / (1 + math.exp(exponent))
         return round(value, _DECIMALS)
+
+    def scores(self, measures: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The scores of many distances."""
+        exponents = (measures - self.midpoint) * self.slope
+        exponents -= self.offset
+        np.exp(np.minimum(exponents, _LARGEST_EXPONENT, out=exponents), out=exponents)
+        exponents += 1
+        return np.round(np.reciprocal(exponents, out=exponents), _DECIMALS, out=exponents)
 
     def bound(self, threshold: float) -> float:
         """The largest distance whose score reaches the threshold; infinite for 0, negative where none does."""
@@ -64,6 +82,12 @@ class PowerOfCosine:
         """The score of a cosine similarity."""
         above = max(0.0, (measure - self.floor) / (1 - self.floor))
         return round(math.pow(min(1.0, above), self.exponent), _DECIMALS)
+
+    def scores(self, measures: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The scores of many cosine similarities."""
+        above = (measures - self.floor) / (1 - self.floor)
+        np.power(np.clip(above, 0.0, 1.0, out=above), self.exponent, out=above)
+        return np.round(above, _DECIMALS, out=above)
 
     def bound(self, threshold: float) -> float:
         """The smallest similarity whose score reaches the threshold; minus one for 0."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,3 +76,17 @@ def test_a_calibration_is_made_from_a_models_parameters() -> None:
 def test_parameters_that_are_no_calibration_are_refused(parameters: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="calibration"):
         calibration(parameters)
+
+
+@pytest.mark.parametrize("scale", [FACES, IMAGES, PowerOfCosine(floor=0.3, exponent=0.7)])
+def test_many_measures_have_the_scores_that_each_has(scale: Calibration) -> None:
+    measures = np.random.default_rng(1).uniform(-1, 3, (50, 200))
+    expected = [[scale.score(measure) for measure in row] for row in measures.tolist()]
+    assert scale.scores(measures).tolist() == expected
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1))
+def test_even_measures_that_no_embedding_has_are_scored(measures: list[float]) -> None:
+    for scale in (FACES, IMAGES):
+        expected = [scale.score(measure) for measure in measures]
+        assert scale.scores(np.array(measures)).tolist() == pytest.approx(expected, abs=1.01e-6)
