@@ -113,20 +113,25 @@ async def test_a_group_that_is_missing_or_of_another_model_is_told_before_anythi
 
 async def test_embeddings_are_walked_through_in_the_order_of_a_listing(store: GroupStore, group: str) -> None:
     faces = {f"{number:02d}": [1.0, number / 3, 0, 0] for number in range(7)}
-    await face_group(store, group, **faces)
+    await face_group(store, group)
+    for name, at in faces.items():
+        await store.add(FACE, group, face_record(name, at, tag=f"{name}'s \n\""))
     for limit in (1, 3, 7, 8):
         ids: list[str] = []
+        tags: list[str] = []
         vectors = []
         after: str | None = None
         while True:
             page = await store.embeddings(FACE, group, after=after, limit=limit)
             assert len(page.ids) == len(page.vectors) <= limit
             ids += page.ids
+            tags += page.tags
             vectors += list(page.vectors)
             after = page.after
             if after is None:
                 break
         assert ids == list(faces)
+        assert tags == [f"{name}'s \n\"" for name in faces]
         assert np.array_equal(vectors, np.array(list(faces.values()), np.float32))
 
 
