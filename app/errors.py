@@ -93,6 +93,12 @@ class MultipleFaces(InvalidRequest):
     code = "multiple_faces"
 
 
+class NotCalibratable(InvalidRequest):
+    """A group without pairs of the same identity, or without pairs of different ones."""
+
+    code = "not_calibratable"
+
+
 # --- 404, 405, 408, 409 --------------------------------------------------------------------------
 
 
