@@ -21,6 +21,7 @@ from app.fetch import Fetcher, FetchLimits
 from app.inference.client import TritonClient
 from app.inference.models import DetectorSpec, EmbedderSpec, ServedModel, detector_spec, embedder_spec
 from app.services.budget import MemoryBudget
+from app.services.calibrate import Calibrate
 from app.services.cluster import Cluster
 from app.services.compare import Compare
 from app.services.face_pipeline import FacePipeline
@@ -47,6 +48,7 @@ class Services:
     multi_faces: MultiSearch
     cluster: Cluster
     compare: Compare
+    calibrate: Calibrate
     health: Health
 
 
@@ -100,6 +102,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         # One thread: products of comparisons take turns, and BLAS spreads each over the cores.
         multiplier = ThreadPoolExecutor(1, thread_name_prefix="likeness-compare")
         stack.callback(multiplier.shutdown, cancel_futures=True)
+        memory = MemoryBudget(settings.compare_memory)
+        specs = {Family.IMAGE: image_pipeline.spec, Family.FACE: face_pipeline.spec}
         rules = FaceRules(min_size=settings.face_min_size, several_allowed=settings.multi_faces_mode == 1)
         yield Services(
             image_groups=Groups(store, Family.IMAGE, image_pipeline.spec),
@@ -108,7 +112,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             faces=FaceSearch(store, face_pipeline, rules),
             multi_faces=MultiSearch(store, QueryFaces(face_pipeline)),
             cluster=Cluster(store, QueryFaces(face_pipeline)),
-            compare=Compare(store, face_pipeline.spec, multiplier, MemoryBudget(settings.compare_memory)),
+            compare=Compare(store, face_pipeline.spec, multiplier, memory),
+            calibrate=Calibrate(store, specs, multiplier, memory),
             health=Health(store, (detector, face_embedder, image_embedder)),
         )
 

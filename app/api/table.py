@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.api.calibrate import calibrate_operations
 from app.api.compare import compare_operations
 from app.api.faces import face_operations
 from app.api.groups import group_operations
@@ -17,9 +18,11 @@ def all_operations() -> list[Operation]:
     return [
         *group_operations(Family.IMAGE),
         *image_operations(),
+        *calibrate_operations(Family.IMAGE),
         *group_operations(Family.FACE),
         *face_operations(),
         *multi_face_operations(),
         *compare_operations(),
+        *calibrate_operations(Family.FACE),
         *health_operations(),
     ]

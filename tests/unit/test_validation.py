@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from msgspec import Raw, Struct
 
 from app.api import schemas, validation
+from app.api.calibration_schemas import CalibrateGroup
 from app.errors import InvalidGroupName, InvalidId, InvalidJson, InvalidMarker, InvalidRequest, LikenessError
 
 
@@ -35,6 +36,8 @@ def problem(body: bytes, kind: type[Struct]) -> LikenessError:
         (b'{"images":["x"],"threshold":"0.4"}', schemas.SearchImages, "threshold must be a number, and it is a string."),
         (b'{"images":["x"],"threshold":1.01}', schemas.SearchImages, "threshold must be at most 1.0."),
         (b'{"images":["x"],"threshold":1e999}', schemas.SearchImages, "threshold: number out of range."),
+        (b'{"fmr":[0.1,0]}', CalibrateGroup, "fmr[1] must be more than 0.0."),
+        (b'{"fmr":[1]}', CalibrateGroup, "fmr[0] must be less than 1.0."),
         (b'{"images":["x"],"limit":10001}', schemas.SearchImages, "limit must be at most 10000."),
         (b'{"images":["x"],"limit":-1}', schemas.SearchImages, "limit must be at least 0."),
         (b'{"image":{"uri":"x","bounding_box":[1]}}', schemas.PutFace, "image.bounding_box must be an object, and it is an array."),
