@@ -16,6 +16,7 @@ _LEFT_PANEL, _RIGHT_PANEL = (66, 434), (536, 876)
 _SAME, _DIFFERENT = "#0072b2", "#d55e00"
 _INK, _GREY, _GRID = "#222222", "#5f5f5f", "#e3e3e3"
 _LONGEST_NAME = 24
+_CHARACTER = 6.6  # the width of one, as a rule
 
 
 class _Panel:
@@ -45,7 +46,7 @@ class _Panel:
             parts.append(_line(place, _BOTTOM, place, _BOTTOM + 4, _GREY))
             parts.append(_text(place, _BOTTOM + 17, f"{step / 5:.1f}", anchor="middle"))
         parts.append(_text((self.left + self.right) / 2, _BOTTOM + 38, label, anchor="middle"))
-        place = self.left - 50
+        place = self.left - 18 - _CHARACTER * max(len(text) for _, text in ticks)
         turn = f'transform="rotate(-90 {place:.1f} {middle:.1f})"'
         return [*parts, _text(place, middle, unit, anchor="middle", more=turn)]
 
@@ -113,8 +114,10 @@ def _bars(panel: _Panel, scores: Distribution, colour: str) -> str:
 def _errors(report: CalibrationReport) -> list[str]:
     rates = report.rates
     low = 10 ** math.floor(math.log10(min(0.01, 1 / rates.different.pairs, 1 / rates.same.pairs)))
-    panel = _Panel(_RIGHT_PANEL, low, 1)
+    zero = low / 10  # a logarithmic scale has none: one decade lower stands for it
+    panel = _Panel(_RIGHT_PANEL, zero, 1)
     ticks = [(10.0**power, f"{10.0 ** (power + 2):g} %") for power in range(round(math.log10(low)), 1)]
+    ticks.append((zero, "0"))
     false = [(threshold, rate) for threshold, rate, _ in rates.curve]
     missed = [(threshold, 1 - rate) for threshold, _, rate in rates.curve]
     dots = [
@@ -153,7 +156,7 @@ def _legend(left: float, *entries: tuple[str, str]) -> list[str]:
         else:
             parts.append(f'<rect x="{left:.1f}" y="85" width="14" height="10" fill="{colour}" fill-opacity="0.8"/>')
         parts.append(_text(left + 19, 94, text))
-        left += 40 + 6.6 * len(text)
+        left += 40 + _CHARACTER * len(text)
     return parts
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from app.services.calibrate import CalibrationReport
 from app.services.calibration_plot import calibration_svg
-from tests.made_reports import overlapping, report_of
+from app.services.error_rates import error_rates
+from app.services.pair_scores import ScoreCounts
+from tests.made_reports import counts_of, overlapping, report_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 REPORTS = {
@@ -22,9 +26,17 @@ REPORTS = {
 }
 
 
-@pytest.fixture(params=list(REPORTS))
+@pytest.fixture(params=[*REPORTS, "deep"])
 def report(request: pytest.FixtureRequest) -> CalibrationReport:
-    return REPORTS[request.param]
+    return deep() if request.param == "deep" else REPORTS[request.param]
+
+
+def deep() -> CalibrationReport:
+    """As many pairs as are ever compared."""
+    counts = np.zeros(1_000_001, np.int64)
+    counts[200_000] = 50_000_000
+    rates = error_rates(counts_of([0.9]), ScoreCounts(counts), wanted=(0.001,), default_threshold=0.45)
+    return replace(overlapping(), rates=rates)
 
 
 def texts(svg: str) -> list[str]:
@@ -72,10 +84,23 @@ def test_no_text_runs_into_the_next(report: CalibrationReport) -> None:
             assert abs(line - other_line) >= 12 or right <= other_left or left >= other_right, (left, right)
 
 
+def test_the_words_beside_the_axes_keep_clear_of_the_numbers(report: CalibrationReport) -> None:
+    placed = list(ET.fromstring(calibration_svg("crew", report)).iter(f"{SVG}text"))
+    for word in (element for element in placed if element.get("transform")):
+        right = float(word.get("x", 0)) + 4
+        numbers = [
+            float(element.get("x", 0)) - 6.6 * len(element.text or "")
+            for element in placed
+            if element.get("text-anchor") == "end" and right < float(element.get("x", 0)) < right + 90
+        ]
+        assert min(numbers) >= right
+        assert right >= 16
+
+
 def test_axes_are_labelled_and_colours_are_told() -> None:
     written = texts(calibration_svg("crew", overlapping()))
     assert {"pairs", "score", "rate", "different", "same", "default 0.45", "model made"} <= set(written)
-    assert {"0.0", "0.2", "0.4", "0.6", "0.8", "1.0", "1", "10", "100", "1k", "100 %", "1 %"} <= set(written)
+    assert {"0.0", "0.2", "0.4", "0.6", "0.8", "1.0", "1", "10", "100", "1k", "100 %", "1 %", "0"} <= set(written)
     assert written[0] == "Scores in the group crew"
 
 
