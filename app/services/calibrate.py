@@ -117,7 +117,7 @@ class Calibrate:
                 sample = IdentitySample(most)
                 seen = await self._read(family, group, wish.identities, sample)
                 _require_pairs(seen, sample, wish.identities)
-                vectors, identities = sample.arrays()
+                vectors, identities = await self._in_thread(sample.arrays)
                 scores = PairScores(vectors, identities, Metric(spec.metric), calibration(spec.calibration))
                 for block in range(scores.blocks):
                     await self._in_thread(partial(scores.count, block))

@@ -46,8 +46,10 @@ def measures_between(metric: Metric, ones: NDArray[np.float32], others: NDArray[
         other_points /= np.linalg.norm(other_points, axis=1, keepdims=True)
         cosines = points @ other_points.T
         return np.clip(cosines, -1.0, 1.0, out=cosines)
-    squares = points @ other_points.T
-    squares *= -2
-    squares += np.einsum("nd,nd->n", points, points)[:, np.newaxis]
-    squares += np.einsum("nd,nd->n", other_points, other_points)
+    # |a|² + |b|² - 2ab is the product of (-2a, |a|², 1) and (b, 1, |b|²): passes over the large result cost most.
+    own = np.einsum("nd,nd->n", points, points)[:, np.newaxis]
+    theirs = np.einsum("nd,nd->n", other_points, other_points)[:, np.newaxis]
+    left = np.hstack([-2 * points, own, np.ones_like(own)])
+    right = np.hstack([other_points, np.ones_like(theirs), theirs])
+    squares: NDArray[np.float64] = left @ right.T
     return np.sqrt(np.maximum(squares, 0.0, out=squares), out=squares)

@@ -106,9 +106,7 @@ class PairScores:
         return ScoreCounts(self._all - self._same)
 
     def _tile(self, rows: slice, columns: slice) -> None:
-        scores = self._scale.scores(measures_between(self._metric, self._vectors[rows], self._vectors[columns]))
-        scores *= SCORE_STEPS
-        steps = np.rint(scores, out=scores).astype(np.int32)
+        steps = self._scale.steps(measures_between(self._metric, self._vectors[rows], self._vectors[columns]))
         same = self._identities[rows, np.newaxis] == self._identities[columns]
         if rows == columns:  # each pair once, and no row with itself
             later = np.triu(np.ones(steps.shape, np.bool_), 1)

@@ -18,8 +18,6 @@ SCORE_STEPS = 1_000_000
 _ROUNDED = 0.5 * 10**-_DECIMALS
 # Searched bounds are this much wider than the threshold's exact inverse; the score decides in the end.
 _SLACK = 1e-5
-# exp() of it is a float still, and its reciprocal rounds to a score of 0.
-_LARGEST_EXPONENT = 700.0
 
 
 class Calibration(Protocol):
@@ -28,8 +26,8 @@ class Calibration(Protocol):
     def score(self, measure: float) -> float:
         """The score of a metric's value, rounded to six decimals."""
 
-    def scores(self, measures: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The scores of many values, of the same shape."""
+    def steps(self, measures: NDArray[np.float64]) -> NDArray[np.int32]:
+        """The scores of many values, of the same shape, in millionths."""
 
     def bound(self, threshold: float) -> float:
         """The metric's value from which scores reach the threshold, slightly widened."""
@@ -50,13 +48,15 @@ class SigmoidOfDistance:
         value = 1 / (1 + math.exp(-exponent)) if exponent >= 0 else math.exp(exponent) / (1 + math.exp(exponent))
         return round(value, _DECIMALS)
 
-    def scores(self, measures: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The scores of many distances."""
-        exponents = (measures - self.midpoint) * self.slope
-        exponents -= self.offset
-        np.exp(np.minimum(exponents, _LARGEST_EXPONENT, out=exponents), out=exponents)
-        exponents += 1
-        return np.round(np.reciprocal(exponents, out=exponents), _DECIMALS, out=exponents)
+    def steps(self, measures: NDArray[np.float64]) -> NDArray[np.int32]:
+        """The scores of many distances, in millionths."""
+        values = measures * self.slope
+        values -= self.slope * self.midpoint + self.offset
+        with np.errstate(over="ignore"):  # infinity is right: its score is 0
+            np.exp(values, out=values)
+        values += 1
+        np.divide(SCORE_STEPS, values, out=values)
+        return np.rint(values, out=values).astype(np.int32)
 
     def bound(self, threshold: float) -> float:
         """The largest distance whose score reaches the threshold; infinite for 0, negative where none does."""
@@ -83,11 +83,12 @@ class PowerOfCosine:
         above = max(0.0, (measure - self.floor) / (1 - self.floor))
         return round(math.pow(min(1.0, above), self.exponent), _DECIMALS)
 
-    def scores(self, measures: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The scores of many cosine similarities."""
-        above = (measures - self.floor) / (1 - self.floor)
-        np.power(np.clip(above, 0.0, 1.0, out=above), self.exponent, out=above)
-        return np.round(above, _DECIMALS, out=above)
+    def steps(self, measures: NDArray[np.float64]) -> NDArray[np.int32]:
+        """The scores of many cosine similarities, in millionths."""
+        values = (measures - self.floor) / (1 - self.floor)
+        np.power(np.clip(values, 0.0, 1.0, out=values), self.exponent, out=values)
+        values *= SCORE_STEPS
+        return np.rint(values, out=values).astype(np.int32)
 
     def bound(self, threshold: float) -> float:
         """The smallest similarity whose score reaches the threshold; minus one for 0."""
