@@ -66,11 +66,24 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, default=7, help="decides the split and all samples (default: 7)")
     train.set_defaults(command=_train_quality)
 
+    _add_calibrate(commands.add_parser("calibrate", help="show which thresholds suit a group of the running service"))
+
     openapi = commands.add_parser("openapi", help="print the OpenAPI document")
     openapi.set_defaults(command=_openapi)
     settings = commands.add_parser("settings", help="print every setting as a Markdown table")
     settings.set_defaults(command=_settings)
     return parser
+
+
+def _add_calibrate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("group", metavar="GROUP", help="name of the group")
+    parser.add_argument("--family", choices=("face", "image"), default="face", help="kind of the group (default: face)")
+    parser.add_argument("--identity", choices=("tag", "id"), help="what tells whose image it is (default: tag)")
+    parser.add_argument("--pattern", help="how ids are made, e.g. '{identity}-*'; says --identity id as well")
+    parser.add_argument("--fmr", type=float, nargs="+", default=[], metavar="RATE", help="wanted false match rates")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="file to write a plot to, as SVG")
+    parser.add_argument("--url", help="where the service is (default: as the settings say)")
+    parser.set_defaults(command=_calibrate)
 
 
 # Each command imports what it needs: `likeness --help` shall not wait for Triton's client.
@@ -123,6 +136,17 @@ def _train_quality(options: argparse.Namespace, settings: Settings) -> int:
     from app.training.face_quality import train_quality  # noqa: PLC0415
 
     train_quality(options.photos, options.output, settings.cache_dir, seed=options.seed, say=_say)
+    return 0
+
+
+def _calibrate(options: argparse.Namespace, settings: Settings) -> int:
+    from app.commands.calibrate import Question, calibrate, service_url  # noqa: PLC0415
+
+    body = {"fmr": options.fmr, "identity": options.identity or ("id" if options.pattern else "tag")}
+    if options.pattern:
+        body["pattern"] = options.pattern
+    question = Question(options.url or service_url(settings), options.family, options.group, body, options.plot)
+    calibrate(question, settings, _say)
     return 0
 
 

@@ -83,8 +83,8 @@ class Settings:
     decode_threads: int = setting(0, "Threads that decode images; 0 is one per core.", least=0, most=256)
     compare_memory: int = setting(
         256 * MIB,
-        "Bytes of embeddings that all comparisons of groups together may hold; more wait, and a group that is larger "
-        "is read anew for each part of the other.",
+        "Bytes of embeddings that all comparisons and calibrations of groups together may hold; more wait. A group "
+        "that is larger is read anew for each part of the other, or calibrated by a sample.",
         least=MIB,
     )
     images_at_work: int = setting(64, "Images being decoded or detected together; more wait.", least=1)

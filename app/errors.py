@@ -105,6 +105,12 @@ class BadFace(InvalidRequest):
     code = "bad_face"
 
 
+class NotCalibratable(InvalidRequest):
+    """A group without pairs of the same identity, or without pairs of different ones."""
+
+    code = "not_calibratable"
+
+
 # --- 404, 405, 408, 409 --------------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@ from app.inference.models import (
     quality_spec,
 )
 from app.services.budget import MemoryBudget
+from app.services.calibrate import Calibrate
 from app.services.cluster import Cluster
 from app.services.compare import Compare
 from app.services.face_check import FaceCheck
@@ -57,6 +58,7 @@ class Services:
     cluster: Cluster
     compare: Compare
     face_check: FaceCheck
+    calibrate: Calibrate
     health: Health
 
 
@@ -112,6 +114,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         # One thread: products of comparisons take turns, and BLAS spreads each over the cores.
         multiplier = ThreadPoolExecutor(1, thread_name_prefix="likeness-compare")
         stack.callback(multiplier.shutdown, cancel_futures=True)
+        memory = MemoryBudget(settings.compare_memory)
+        specs = {Family.IMAGE: image_pipeline.spec, Family.FACE: face_pipeline.spec}
         rules = FaceRules(min_size=settings.face_min_size, several_allowed=settings.multi_faces_mode == 1)
         yield Services(
             image_groups=Groups(store, Family.IMAGE, image_pipeline.spec),
@@ -120,7 +124,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             faces=FaceSearch(store, face_pipeline, queries, rules),
             multi_faces=MultiSearch(store, queries),
             cluster=Cluster(store, queries),
-            compare=Compare(store, face_pipeline.spec, multiplier, MemoryBudget(settings.compare_memory)),
+            compare=Compare(store, face_pipeline.spec, multiplier, memory),
+            calibrate=Calibrate(store, specs, multiplier, memory),
             face_check=FaceCheck(face_pipeline),
             health=Health(store, (detector, quality, face_embedder, image_embedder)),
         )

@@ -26,7 +26,7 @@ from app.store.groups import GroupStore
 from app.store.records import BoundingBox, Family, Record, Row
 
 _BOX = BoundingBox(((0, 0), (9, 0), (9, 9), (0, 9)), 0.9)
-_CALIBRATION = {"kind": "sigmoid", "slope": 14, "midpoint": 0.55, "offset": -0.2007}
+CALIBRATION = {"kind": "sigmoid", "slope": 14, "midpoint": 0.55, "offset": -0.2007}
 _PHOTOS_PER_PERSON = 4
 _ROWS_AT_ONCE = 500
 _ROUNDS = 3
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 async def _run(rows: int, dimension: int) -> None:
-    spec = EmbedderSpec("made", 1, 1, 150, dimension, "L2", _CALIBRATION, ())
+    spec = EmbedderSpec("made", 1, 1, 150, dimension, "L2", CALIBRATION, ())
     groups = _vectors(rows, dimension)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -52,7 +52,7 @@ async def _run(rows: int, dimension: int) -> None:
         ):
             for group, vectors in groups.items():
                 await store.create(Family.FACE, group, capacity=rows, space=embedding_space(spec))
-                await _fill(store, group, vectors)
+                await fill(store, group, vectors, name=lambda number, group=group: f"{group}/{number:08d}.jpg")  # type: ignore[misc]
             await _measure(store, spec, groups)
 
 
@@ -79,18 +79,18 @@ async def _measure(store: GroupStore, spec: EmbedderSpec, groups: dict[str, NDAr
         async def product() -> None:
             await asyncio.to_thread(_product, *groups.values())
 
-        before = _peak_memory()
+        before = peak_memory()
         faces, hits = await compare()
-        print(f"{faces} faces with {hits} hits; peak memory {before:.0f} MB before, {_peak_memory():.0f} MB after")
-        bare = await _seconds(product)
-        reading = await _seconds(read)
-        whole = await _seconds(compare)
+        print(f"{faces} faces with {hits} hits; peak memory {before:.0f} MB before, {peak_memory():.0f} MB after")
+        bare = await seconds(product)
+        reading = await seconds(read)
+        whole = await seconds(compare)
         print(f"bare NumPy product {bare:.2f} s; reading both groups {reading:.2f} s; comparing {whole:.2f} s")
         print(f"ratio of comparing to the bare product: {whole / bare:.1f}")
 
 
-async def _seconds(work: Callable[[], Awaitable[object]]) -> float:
-    """The best of some rounds."""
+async def seconds(work: Callable[[], Awaitable[object]]) -> float:
+    """How long work takes: the best of some rounds."""
     times = []
     for _ in range(_ROUNDS):
         started = time.perf_counter()
@@ -125,9 +125,11 @@ def _vectors(rows: int, dimension: int) -> dict[str, NDArray[np.float32]]:
     return groups
 
 
-async def _fill(store: GroupStore, group: str, vectors: NDArray[np.float32]) -> None:
+async def fill(store: GroupStore, group: str, vectors: NDArray[np.float32], *, name: Callable[[int], str]) -> None:
+    """Stores embeddings under the ids that ``name`` makes of their numbers."""
+
     def record(number: int) -> Record:
-        return Record(Row(f"{group}/{number:08d}.jpg", f"t{number % 7}", f'{{"n":{number}}}', _BOX), vectors[number])
+        return Record(Row(name(number), f"t{number % 7}", f'{{"n":{number}}}', _BOX), vectors[number])
 
     for start in range(0, len(vectors), _ROWS_AT_ONCE):
         part = vectors[start : start + _ROWS_AT_ONCE]
@@ -135,7 +137,7 @@ async def _fill(store: GroupStore, group: str, vectors: NDArray[np.float32]) -> 
         await store.search_then_add(Family.FACE, group, part[:1], lambda _, new=new: new, limit=1, bound=0.0)  # type: ignore[misc]
 
 
-def _peak_memory() -> float:
+def peak_memory() -> float:
     """Megabytes that this process has held at most."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from app.inference.models import EmbedderSpec
-from app.services.query_faces import QueryFace, QueryFaces
-from app.services.rows import Embedded, embedding_space
+from app.services.query_faces import FaceQuery, QueryFace, QueryFaces, QueryImage
+from app.services.rows import Embedded, RowGate, embedding_space
 from app.store.groups import GroupStore
 from app.store.records import BoundingBox, Family, Record, Row
 
@@ -23,16 +23,26 @@ BOX = BoundingBox(((1, 2), (3, 2), (3, 4), (1, 4)), 0.5)
 class MadeFaces(QueryFaces):
     """Reads the embeddings of an image's faces from its URI, which is a JSON list of them."""
 
-    def __init__(self) -> None:
-        pass
+    def __init__(self, store: GroupStore) -> None:
+        self._gate = RowGate(store, Family.FACE)
 
     async def spec(self) -> EmbedderSpec:
-        return SPEC
+        return await made_spec()
 
-    async def of_images(self, uris: Sequence[str], spec: EmbedderSpec) -> list[list[QueryFace]]:
+    async def of_images(self, query: FaceQuery) -> list[list[QueryFace]]:
         return [
-            [QueryFace(BOX, Embedded(np.array(face, np.float32), spec)) for face in json.loads(uri)] for uri in uris
+            [QueryFace(BOX, Embedded(np.array(face, np.float32), SPEC)) for face in json.loads(image.uri)]
+            for image in query.images
         ]
+
+
+async def made_spec() -> EmbedderSpec:
+    return SPEC
+
+
+def query(*uris: str) -> FaceQuery:
+    """A search with these images."""
+    return FaceQuery([QueryImage(uri) for uri in uris])
 
 
 def image_of(*faces: Sequence[float]) -> str:

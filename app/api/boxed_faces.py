@@ -56,9 +56,7 @@ def boxed_face_operations() -> list[Operation]:
             inference=True,
             body_example={**_BODY, "groups": ["staff", "visitors"], "cluster_group": "unknown-visitors"},
             answer_example={
-                "search_results": [
-                    {"faces": [{"bounding_box": _GIVEN_BOX, "faces": [{**FACE_HIT, "group": "staff"}]}]}
-                ]
+                "search_results": [{"faces": [{"bounding_box": _GIVEN_BOX, "faces": [{**FACE_HIT, "group": "staff"}]}]}]
             },
         ),
     ]

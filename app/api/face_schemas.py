@@ -174,9 +174,9 @@ class AddedFace(Timed):
 
     id: Id
     bounding_box: BoundingBox
-    face_quality: (
-        Annotated[FaceQuality, Meta(description="Not given where the caller gave the box.")] | UnsetType
-    ) = UNSET
+    face_quality: Annotated[FaceQuality, Meta(description="Not given where the caller gave the box.")] | UnsetType = (
+        UNSET
+    )
     face_number: (
         Annotated[int, Meta(ge=2, description="Faces in the image, given when there are several.")] | UnsetType
     ) = UNSET

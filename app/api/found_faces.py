@@ -14,7 +14,9 @@ from app.services.rows import ScoredRow
 
 def face_results(images: Sequence[Sequence[FaceHits]]) -> face_schemas.FaceSearchResults:
     """The answer to a search of one group."""
-    return face_schemas.FaceSearchResults([face_schemas.FaceResults([_searched(face) for face in faces]) for faces in images])
+    return face_schemas.FaceSearchResults(
+        [face_schemas.FaceResults([_searched(face) for face in faces]) for faces in images]
+    )
 
 
 def group_face_results(images: Sequence[Sequence[FaceGroupHits]]) -> face_schemas.GroupFaceSearchResults:
@@ -26,7 +28,9 @@ def group_face_results(images: Sequence[Sequence[FaceGroupHits]]) -> face_schema
 
 def face_hit(hit: ScoredRow) -> face_schemas.FaceHit:
     """One hit."""
-    return face_schemas.FaceHit(hit.score, hit.row.id, hit.row.tag, raw(hit.row.desc), bounding_box(hit.row.bounding_box))
+    return face_schemas.FaceHit(
+        hit.score, hit.row.id, hit.row.tag, raw(hit.row.desc), bounding_box(hit.row.bounding_box)
+    )
 
 
 def face_quality(face: FaceQuality) -> face_schemas.FaceQuality:

@@ -10,6 +10,7 @@ _BOUND = re.compile(
     r"Expected `(?P<kind>[^`]+)` (?P<bound>[<>]=?|of length [<>]=?) ?(?P<value>[\d.]+)(?: - at `\$(?P<path>[^`]*)`)?"
 )
 _OTHER = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<path>[^`]*)`)?$")
+_BOUNDS = {">=": "at least", ">": "more than", "<=": "at most", "<": "less than"}
 _NOUNS = {
     "str": "a string", "int": "a whole number", "float": "a number", "bool": "true or false",
     "object": "an object", "array": "an array", "null": "null",
@@ -39,7 +40,7 @@ def _field(path: str | None, name: str | None = None) -> str:
 
 def _bound_sentence(found: re.Match[str]) -> str:
     bound, field = found["bound"], _field(found["path"])
-    at = "at least" if ">" in bound else "at most"
+    at = _BOUNDS[bound.removeprefix("of length ")]
     if "length" not in bound:
         return f"{field} must be {at} {found['value']}."
     if found["value"] == "0":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.api.boxed_faces import boxed_face_operations
+from app.api.calibrate import calibrate_operations
 from app.api.compare import compare_operations
 from app.api.face_checks import face_check_operations
 from app.api.faces import face_operations
@@ -19,11 +20,13 @@ def all_operations() -> list[Operation]:
     return [
         *group_operations(Family.IMAGE),
         *image_operations(),
+        *calibrate_operations(Family.IMAGE),
         *group_operations(Family.FACE),
         *face_operations(),
         *multi_face_operations(),
         *boxed_face_operations(),
         *compare_operations(),
         *face_check_operations(),
+        *calibrate_operations(Family.FACE),
         *health_operations(),
     ]

@@ -27,7 +27,7 @@ from app.vision.close_up import (
     tilted_by,
 )
 from app.vision.detection import BoxedFace, Face, faces_from_candidates, largest_first, without_doubles
-from app.vision.homography import Matrix, mapped
+from app.vision.homography import Matrix, inverse, mapped
 from app.vision.letterbox import Letterbox, letterbox
 from app.vision.orientation import expected_landmarks, roll
 from app.vision.quadrilateral import Quadrilateral
@@ -154,7 +154,7 @@ class FaceFinder:
         """A last look at a tilted face, set upright; the one before where that sees nothing better."""
         if not look.is_tilted():
             return look
-        straight = tilted_by(roll(mapped(look.landmarks, np.linalg.inv(to_image))), to_image)
+        straight = tilted_by(roll(mapped(look.landmarks, inverse(to_image))), to_image)
         shown = await self._source.in_thread(partial(close_up, image, straight))
         again = await self._looks(shown, (0,), expected)
         return again[0] if again and again[0].merit >= look.merit else look

@@ -18,11 +18,9 @@ from app.services.image_source import ImageSource
 from app.services.rows import Embedded
 from app.stages import Stage, stage
 from app.vision.alignment import aligned_chip
-from app.vision.detection import BoxedFace, Face
+from app.vision.detection import FoundFace
 from app.vision.orientation import Orientation, orientation
 from app.vision.quality import Quality, QualityRules, face_quality
-
-FoundFace = Face | BoxedFace
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from app.errors import BadFace, MultipleFaces, NoFace
 from app.services.face_finder import Points
-from app.services.face_pipeline import FacePipeline, FaceQuality, FoundFace
+from app.services.face_pipeline import FacePipeline, FaceQuality
 from app.services.query_faces import FaceQuery, QueryFaces, embeddings_of
 from app.services.rows import NewImage, RowGate, ScoredRow, Terms, random_id, scored
 from app.store.groups import GroupStore
 from app.store.records import BoundingBox, Family, Record, Row
 from app.vision.calibration import calibration
+from app.vision.detection import FoundFace
 from app.vision.orientation import Orientation
 from app.vision.quality import Quality
 

@@ -214,7 +214,7 @@ class GroupStore:
             return await group.rows.of_ids(ids)
 
     async def embeddings(self, family: Family, name: str, *, after: str | None, limit: int) -> Embeddings:
-        """Embeddings in the order of ``rows``: those of at most ``limit`` rows, at least 1, after the id ``after``."""
+        """Embeddings and tags in the order of ``rows``: of at most ``limit`` rows, at least 1, after ``after``."""
         async with self._reading(family, name) as group:
             return await group.rows.embeddings(after=after, limit=limit)
 

@@ -80,11 +80,13 @@ class Embeddings:
 
     Attributes:
         ids: of the rows, N of them, in the byte order of a listing.
+        tags: of the same rows.
         vectors: float32 [N, D].
         after: the id to go on from, None at the end.
     """
 
     ids: list[str]
+    tags: list[str]
     vectors: NDArray[np.float32]
     after: str | None
 

@@ -100,18 +100,20 @@ class Rows:
         """The embeddings of the next ``limit`` rows after the id ``after``, in the byte order of ``keys.stored``."""
         last = keys.stored(after) if after is not None else ""
         ids: list[str] = []
+        tags: list[str] = []
         parts = [np.empty((0, self._space.dimension), np.float32)]
         most = self._engine.profile.embeddings_per_answer
         while (size := min(most, limit - len(ids))) > 0:
             found = await self._engine.query(
-                self._collection, filters.beyond("id", last), ["id", VECTOR_FIELD], limit=size
+                self._collection, filters.beyond("id", last), ["id", "tag", VECTOR_FIELD], limit=size
             )
             ids += [keys.restored(row["id"]) for row in found]
+            tags += [keys.restored(row["tag"]) for row in found]
             parts += [np.array([row[VECTOR_FIELD] for row in found], np.float32)] if found else []
             last = found[-1]["id"] if found else last
             if len(found) < size:
-                return Embeddings(ids, np.concatenate(parts), None)
-        return Embeddings(ids, np.concatenate(parts), ids[-1])
+                return Embeddings(ids, tags, np.concatenate(parts), None)
+        return Embeddings(ids, tags, np.concatenate(parts), ids[-1])
 
     async def scan_tags(self) -> AsyncIterator[str]:
         """The tag of every row, each row once."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.vision.homography import Matrix, mapped, scaling
+from app.vision.homography import Matrix, inverse, mapped, scaling
 
 # A chip that is smaller than its source by more than this factor is shrunk by whole blocks of pixels first:
 # bilinear sampling alone would skip pixels.
@@ -67,7 +67,7 @@ def aligned_chip(
     wanted = np.asarray(template, np.float64) + 0.5
     if frame is None:
         return cut(image, _square(similarity_transform(wanted, landmarks.astype(np.float64))), size)
-    to_frame = similarity_transform(wanted, mapped(landmarks, np.linalg.inv(frame)))
+    to_frame = similarity_transform(wanted, mapped(landmarks, inverse(frame)))
     return cut(image, frame @ _square(to_frame), size)
 
 

@@ -7,8 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 # Scores are given with six decimals: a model's output differs in the seventh from batch to batch.
 _DECIMALS = 6
+# The whole numbers from 0 to this, divided by it, are all scores that there are.
+SCORE_STEPS = 1_000_000
 # So much a score may have gained by rounding.
 _ROUNDED = 0.5 * 10**-_DECIMALS
 # Searched bounds are this much wider than the threshold's exact inverse; the score decides in the end.
@@ -20,6 +25,9 @@ class Calibration(Protocol):
 
     def score(self, measure: float) -> float:
         """The score of a metric's value, rounded to six decimals."""
+
+    def steps(self, measures: NDArray[np.float64]) -> NDArray[np.int32]:
+        """The scores of many values, of the same shape, in millionths."""
 
     def bound(self, threshold: float) -> float:
         """The metric's value from which scores reach the threshold, slightly widened."""
@@ -39,6 +47,16 @@ class SigmoidOfDistance:
         # Both branches keep exp() from overflowing.
         value = 1 / (1 + math.exp(-exponent)) if exponent >= 0 else math.exp(exponent) / (1 + math.exp(exponent))
         return round(value, _DECIMALS)
+
+    def steps(self, measures: NDArray[np.float64]) -> NDArray[np.int32]:
+        """The scores of many distances, in millionths."""
+        values = measures * self.slope
+        values -= self.slope * self.midpoint + self.offset
+        with np.errstate(over="ignore"):  # infinity is right: its score is 0
+            np.exp(values, out=values)
+        values += 1
+        np.divide(SCORE_STEPS, values, out=values)
+        return np.rint(values, out=values).astype(np.int32)
 
     def bound(self, threshold: float) -> float:
         """The largest distance whose score reaches the threshold; infinite for 0, negative where none does."""
@@ -64,6 +82,13 @@ class PowerOfCosine:
         """The score of a cosine similarity."""
         above = max(0.0, (measure - self.floor) / (1 - self.floor))
         return round(math.pow(min(1.0, above), self.exponent), _DECIMALS)
+
+    def steps(self, measures: NDArray[np.float64]) -> NDArray[np.int32]:
+        """The scores of many cosine similarities, in millionths."""
+        values = (measures - self.floor) / (1 - self.floor)
+        np.power(np.clip(values, 0.0, 1.0, out=values), self.exponent, out=values)
+        values *= SCORE_STEPS
+        return np.rint(values, out=values).astype(np.int32)
 
     def bound(self, threshold: float) -> float:
         """The smallest similarity whose score reaches the threshold; minus one for 0."""

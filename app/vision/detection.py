@@ -68,15 +68,19 @@ class Face:
         """Of the box, in pixels."""
         return min(self.width, self.height)
 
-    def with_landmarks(self, landmarks: NDArray[np.float32]) -> Face:
-        """The same face with better landmarks, FP32 [5, 2]."""
-        return replace(self, landmarks=landmarks)
+    def with_landmarks(self, landmarks: NDArray[np.floating]) -> Face:
+        """The same face with better landmarks, [5, 2]."""
+        return replace(self, landmarks=landmarks.astype(np.float32))
 
     @property
     def points(self) -> tuple[tuple[int, int], ...]:
         """The box as four integer points, clockwise from the top left."""
         left, top, right, bottom = (round(value) for value in self.box)
         return ((left, top), (right, top), (right, bottom), (left, bottom))
+
+
+FoundFace = Face | BoxedFace
+"""A face of an image, whoever said where it is."""
 
 
 def faces_from_candidates(

@@ -46,6 +46,11 @@ def affine(source: Matrix, target: Matrix) -> Matrix:
     return np.vstack([solved.T, [0.0, 0.0, 1.0]])
 
 
+def inverse(through: Matrix) -> Matrix:
+    """The way back through a map [3, 3]."""
+    return np.asarray(np.linalg.inv(through), np.float64)
+
+
 def mapped(points: NDArray[np.floating], through: Matrix) -> Matrix:
     """Points [n, 2] on the other side of a map [3, 3]."""
     sides = np.column_stack([points.astype(np.float64), np.ones(len(points))]) @ through.T

@@ -80,5 +80,5 @@ def expected_landmarks(corners: Matrix) -> NDArray[np.float32]:
         corners: [4, 2], an upright rectangle, clockwise from the top left.
     """
     width, height = corners[2] - corners[0]
-    centre = corners.mean(axis=0) + [0, _BELOW * height]
+    centre = corners.mean(axis=0) + np.array([0, _BELOW * height])
     return np.asarray(centre + (MEAN_FACE - 0.5) * _SIDE * np.sqrt(width * height), np.float32)

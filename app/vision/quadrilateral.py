@@ -86,4 +86,3 @@ def _turns(points: Matrix) -> NDArray[np.float64]:
     """At each corner the cross product of the side before it and the one after: positive where it turns clockwise."""
     before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
     return np.asarray(before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0])
-

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.catalogue.roles import QualityClass
-from app.vision.detection import Face
+from app.vision.detection import FoundFace
 
 NEUTRAL_NOSE: Final = 0.57
 """Where the nose tip of a frontal face lies between the eyes (0) and the mouth (1): the median over photos of the
@@ -57,7 +57,7 @@ class Turn:
     pitch: float
 
 
-def face_quality(probabilities: NDArray[np.float32], face: Face, rules: QualityRules) -> Quality:
+def face_quality(probabilities: NDArray[np.float32], face: FoundFace, rules: QualityRules) -> Quality:
     """Decides on one face.
 
     A small face is small whatever else it is. Then the model's likeliest class counts; what it finds clear may still
@@ -68,7 +68,7 @@ def face_quality(probabilities: NDArray[np.float32], face: Face, rules: QualityR
         face: box and landmarks in the pixels of the image as it came.
         rules: of the model that gave the probabilities.
     """
-    if min(face.width, face.height) < rules.small_side:
+    if face.shorter_side < rules.small_side:
         return Quality.SMALL
     likeliest = Quality(list(QualityClass)[int(probabilities.argmax())])
     if likeliest is Quality.CLEAR and is_turned(turn(face.landmarks), rules):

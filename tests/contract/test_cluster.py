@@ -14,7 +14,7 @@ from app.services.multi_search import FaceGroupHits, MultiSearch
 from app.services.rows import Terms
 from app.store.groups import GroupStore
 from app.store.records import Family, TagCount
-from tests.made_faces import BOX, MadeFaces, face_group, face_record, image_of
+from tests.made_faces import BOX, MadeFaces, face_group, face_record, image_of, query
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -35,9 +35,11 @@ async def count(store: GroupStore, group: str) -> int:
 
 
 async def test_the_known_are_found_and_the_new_are_stored_and_found_from_then_on(store: GroupStore, group: str) -> None:
-    cluster = Cluster(store, MadeFaces())
+    cluster = Cluster(store, MadeFaces(store))
     await face_group(store, group, ada=ADA)
-    [[ada, bob], [], [carol]] = await cluster.search(group, [image_of(ADA_AGAIN, BOB), "[]", image_of(CAROL)], TERMS)
+    [[ada, bob], [], [carol]] = await cluster.search(
+        group, query(image_of(ADA_AGAIN, BOB), "[]", image_of(CAROL)), TERMS
+    )
     assert ids(ada) == ["ada"]
     for face in (bob, carol):
         [hit] = face.hits
@@ -46,23 +48,25 @@ async def test_the_known_are_found_and_the_new_are_stored_and_found_from_then_on
         assert await store.row(Family.FACE, group, hit.row.id) == hit.row
     assert await count(store, group) == 3
     assert (await store.tags(Family.FACE, group, after=None, limit=9)).items == [TagCount("default", 3)]
-    [[ada_later, bob_later, carol_later]] = await cluster.search(group, [image_of(ADA, BOB, CAROL)], TERMS)
+    [[ada_later, bob_later, carol_later]] = await cluster.search(group, query(image_of(ADA, BOB, CAROL)), TERMS)
     assert [ids(face) for face in (ada_later, bob_later, carol_later)] == [ids(ada), ids(bob), ids(carol)]
     assert await count(store, group) == 3
     with pytest.raises(GroupNotFound):
-        await cluster.search(f"{group}-x", [image_of(ADA)], TERMS)
+        await cluster.search(f"{group}-x", query(image_of(ADA)), TERMS)
 
 
 async def test_one_new_person_twice_in_a_request_is_stored_once_and_the_second_finds_the_first(
     store: GroupStore, group: str
 ) -> None:
-    cluster = Cluster(store, MadeFaces())
+    cluster = Cluster(store, MadeFaces(store))
     await face_group(store, group)
-    [[first, bob, second], [third]] = await cluster.search(group, [image_of(ADA, BOB, ADA_AGAIN), image_of(ADA)], TERMS)
+    [[first, bob, second], [third]] = await cluster.search(
+        group, query(image_of(ADA, BOB, ADA_AGAIN), image_of(ADA)), TERMS
+    )
     assert first.hits[0].score == 1.0
     assert ids(second) == ids(third) == ids(first) != ids(bob)
     assert 0.45 <= second.hits[0].score < 1.0
-    [[again]] = await cluster.search(group, [image_of(ADA_AGAIN)], TERMS)
+    [[again]] = await cluster.search(group, query(image_of(ADA_AGAIN)), TERMS)
     assert again.hits[0].score == pytest.approx(second.hits[0].score, abs=1e-5)
     assert await count(store, group) == 2
 
@@ -70,11 +74,11 @@ async def test_one_new_person_twice_in_a_request_is_stored_once_and_the_second_f
 async def test_a_face_between_two_others_finds_the_stored_one_and_the_new_one_best_first(
     store: GroupStore, group: str
 ) -> None:
-    cluster = Cluster(store, MadeFaces())
+    cluster = Cluster(store, MadeFaces(store))
     await face_group(store, group, old=[1, 0, 0, 0])
-    [[new, between]] = await cluster.search(group, [image_of([1, 0.75, 0, 0], [1, 0.5, 0, 0])], TERMS)
+    [[new, between]] = await cluster.search(group, query(image_of([1, 0.75, 0, 0], [1, 0.5, 0, 0])), TERMS)
     assert ids(between) == [*ids(new), "old"]
-    [[_, one]] = await cluster.search(group, [image_of([1, 0.75, 0, 0], [1, 0.5, 0, 0])], Terms(0.45, 1))
+    [[_, one]] = await cluster.search(group, query(image_of([1, 0.75, 0, 0], [1, 0.5, 0, 0])), Terms(0.45, 1))
     assert ids(one) == ids(new)
 
 
@@ -82,10 +86,10 @@ async def test_a_face_between_two_others_finds_the_stored_one_and_the_new_one_be
 async def test_one_new_person_in_many_requests_at_once_is_stored_once(
     store: GroupStore, group: str, number: int
 ) -> None:
-    cluster = Cluster(store, MadeFaces())
+    cluster = Cluster(store, MadeFaces(store))
     await face_group(store, group)
     answers = await asyncio.gather(
-        *(cluster.search(group, [image_of(ADA, BOB), image_of(ADA_AGAIN)], TERMS) for _ in range(number))
+        *(cluster.search(group, query(image_of(ADA, BOB), image_of(ADA_AGAIN)), TERMS) for _ in range(number))
     )
     assert await count(store, group) == 2
     assert {tuple(ids(face)) for [[ada, _], [again]] in answers for face in (ada, again)} == {
@@ -96,26 +100,26 @@ async def test_one_new_person_in_many_requests_at_once_is_stored_once(
 
 
 async def test_tags_limit_what_is_found_but_not_who_is_new(store: GroupStore, group: str) -> None:
-    cluster = Cluster(store, MadeFaces())
+    cluster = Cluster(store, MadeFaces(store))
     await face_group(store, group)
     await store.add(Family.FACE, group, face_record("ada", ADA, tag="staff"))
     for _ in range(2):
-        [[ada, bob]] = await cluster.search(group, [image_of(ADA_AGAIN, BOB)], Terms(0.45, 10, ("guests",)))
+        [[ada, bob]] = await cluster.search(group, query(image_of(ADA_AGAIN, BOB)), Terms(0.45, 10, ("guests",)))
         assert ids(ada) == []
         assert await count(store, group) == 2
-    [[ada, bob]] = await cluster.search(group, [image_of(ADA, BOB)], Terms(0.45, 10, ("staff", "default")))
+    [[ada, bob]] = await cluster.search(group, query(image_of(ADA, BOB)), Terms(0.45, 10, ("staff", "default")))
     assert ids(ada) == ["ada"]
     assert len(ids(bob)) == 1
 
 
 async def test_a_group_takes_those_whom_none_of_the_searched_groups_knows(store: GroupStore, group: str) -> None:
-    search = MultiSearch(store, MadeFaces())
+    search = MultiSearch(store, MadeFaces(store))
     first = await face_group(store, f"{group}-a", ada=ADA)
     second = await face_group(store, f"{group}-b")
     rest = await face_group(store, f"{group}-c", bob=BOB)
     image = image_of(ADA_AGAIN, BOB, CAROL, CAROL)
     answers = await asyncio.gather(
-        *(search.search([first, second], [image], TERMS, cluster_group=rest) for _ in range(4))
+        *(search.search([first, second], query(image), TERMS, cluster_group=rest) for _ in range(4))
     )
     for [[ada, bob, carol, again]] in answers:
         assert places(ada) == [(first, "ada")]
@@ -123,11 +127,13 @@ async def test_a_group_takes_those_whom_none_of_the_searched_groups_knows(store:
         assert [place for place, _ in places(carol)] == [rest]
         assert places(again) == places(carol) == places(answers[0][0][2])
     assert [await count(store, each) for each in (first, second, rest)] == [1, 0, 2]
-    [[ada]] = await search.search([first, second], [image_of(ADA)], Terms(0.45, 10, ("guests",)), cluster_group=rest)
+    [[ada]] = await search.search(
+        [first, second], query(image_of(ADA)), Terms(0.45, 10, ("guests",)), cluster_group=rest
+    )
     assert places(ada) == []
     assert await count(store, rest) == 2
     with pytest.raises(GroupNotFound):
-        await search.search([first], [image_of([0, 0, 0, 7])], TERMS, cluster_group=f"{group}-x")
+        await search.search([first], query(image_of([0, 0, 0, 7])), TERMS, cluster_group=f"{group}-x")
 
 
 async def test_what_is_added_after_a_search_is_added_whole_or_not_at_all(store: GroupStore, group: str) -> None:

@@ -17,7 +17,7 @@ from app.services.rows import Terms, scored
 from app.store.groups import GroupStore
 from app.store.records import EmbeddingSpace, Family, Metric
 from app.vision.calibration import calibration
-from tests.made_faces import CALIBRATION, SPACE, SPEC, MadeFaces, face_group, face_record
+from tests.made_faces import CALIBRATION, SPACE, SPEC, face_group, face_record, made_spec
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -27,7 +27,7 @@ AMPLE = 1 << 20
 
 
 def compare(store: GroupStore, *, memory: int = AMPLE) -> Compare:
-    return Compare(store, MadeFaces().spec, ThreadPoolExecutor(1), MemoryBudget(memory))
+    return Compare(store, made_spec, ThreadPoolExecutor(1), MemoryBudget(memory))
 
 
 async def collected(comparison: Compare, base: str, target: str, terms: Terms) -> list[ComparedFace]:
@@ -113,20 +113,25 @@ async def test_a_group_that_is_missing_or_of_another_model_is_told_before_anythi
 
 async def test_embeddings_are_walked_through_in_the_order_of_a_listing(store: GroupStore, group: str) -> None:
     faces = {f"{number:02d}": [1.0, number / 3, 0, 0] for number in range(7)}
-    await face_group(store, group, **faces)
+    await face_group(store, group)
+    for name, at in faces.items():
+        await store.add(FACE, group, face_record(name, at, tag=f"{name}'s \n\""))
     for limit in (1, 3, 7, 8):
         ids: list[str] = []
+        tags: list[str] = []
         vectors = []
         after: str | None = None
         while True:
             page = await store.embeddings(FACE, group, after=after, limit=limit)
             assert len(page.ids) == len(page.vectors) <= limit
             ids += page.ids
+            tags += page.tags
             vectors += list(page.vectors)
             after = page.after
             if after is None:
                 break
         assert ids == list(faces)
+        assert tags == [f"{name}'s \n\"" for name in faces]
         assert np.array_equal(vectors, np.array(list(faces.values()), np.float32))
 
 
@@ -143,7 +148,7 @@ async def test_signs_of_life_come_while_a_large_group_is_read(
 async def test_memory_is_given_back_when_the_caller_leaves(store: GroupStore, group: str) -> None:
     await face_group(store, group, ada=[1, 0, 0, 0], twin=[1, 0, 0, 0])
     memory = MemoryBudget(AMPLE)
-    comparison = Compare(store, MadeFaces().spec, ThreadPoolExecutor(1), memory)
+    comparison = Compare(store, made_spec, ThreadPoolExecutor(1), memory)
     walk = comparison.compare(group, group, Terms(0.45, 10))
     assert shown(await anext(walk)) == [("ada", ["twin"]), ("twin", ["ada"])]
     assert memory.free == AMPLE - 2 * (4 * SPEC.dimension + 256)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -79,6 +80,29 @@ def test_strangers_are_not_found_at_the_recommended_threshold(
         print(f"\nstrangers: {len(false)} of {compared} pairs at {THRESHOLD} or over")
     assert compared > 5000
     assert false == []
+
+
+def test_a_calibration_tells_people_from_strangers_by_tag_and_by_id_alike(
+    service: RunningService, enrolled: tuple[str, dict[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    group, who = enrolled
+    by_tag, by_id = (
+        service.call("POST", f"{group}/calibrate", body).body
+        for body in ({}, {"identity": "id", "pattern": "{identity}-*"})
+    )
+    assert by_tag == by_id
+    photos = Counter(who.values())
+    same = sum(count * (count - 1) // 2 for count in photos.values())
+    assert (by_id["rows"], by_id["left_out"], by_id["identities"]) == (len(who), 0, len(photos))
+    assert (by_id["same"]["pairs"], by_id["different"]["pairs"]) == (same, len(who) * (len(who) - 1) // 2 - same)
+    rates = next(each for each in by_id["thresholds"] if each["threshold"] == THRESHOLD)
+    with capsys.disabled():
+        print(
+            f"\ncalibration: at {THRESHOLD} {rates['false_matches']} of {by_id['different']['pairs']} pairs of strangers, "
+            f"{rates['true_matches']} of {same} pairs of the same person"
+        )
+    assert rates["false_matches"] == 0
+    assert rates["tpr"] >= 0.98
 
 
 def test_the_faces_of_group_photos_are_counted_as_their_boxes_say(

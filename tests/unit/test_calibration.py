@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.vision.calibration import Calibration, PowerOfCosine, SigmoidOfDistance, calibration
+from app.vision.calibration import SCORE_STEPS, Calibration, PowerOfCosine, SigmoidOfDistance, calibration
 
 FACES = SigmoidOfDistance(slope=14, midpoint=0.55, offset=-0.2007)
 IMAGES = PowerOfCosine(floor=0, exponent=1.6)
@@ -75,3 +76,17 @@ def test_a_calibration_is_made_from_a_models_parameters() -> None:
 def test_parameters_that_are_no_calibration_are_refused(parameters: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="calibration"):
         calibration(parameters)
+
+
+@pytest.mark.parametrize("scale", [FACES, IMAGES, PowerOfCosine(floor=0.3, exponent=0.7)])
+def test_many_measures_have_the_scores_that_each_has(scale: Calibration) -> None:
+    measures = np.random.default_rng(1).uniform(-1, 3, (50, 200))
+    expected = [[scale.score(measure) for measure in row] for row in measures.tolist()]
+    assert (scale.steps(measures) / SCORE_STEPS).tolist() == expected
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1))
+def test_even_measures_that_no_embedding_has_are_scored(measures: list[float]) -> None:
+    for scale in (FACES, IMAGES):
+        expected = [scale.score(measure) for measure in measures]
+        assert (scale.steps(np.array(measures)) / SCORE_STEPS).tolist() == pytest.approx(expected, abs=1.01e-6)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from app.services.distances import measures
+from app.services.distances import measures, measures_between
 from app.store.records import Metric
 
 
@@ -30,3 +30,14 @@ def test_the_cosine_does_not_depend_on_length_and_stays_within_one() -> None:
     found = measures(Metric.COSINE, one, others)
     assert found.tolist() == pytest.approx([1, -1, 0, 1 / math.sqrt(3)])
     assert abs(found).max() <= 1
+
+
+@pytest.mark.parametrize("metric", list(Metric))
+def test_the_measures_between_many_are_those_of_each_pair(metric: Metric) -> None:
+    random = np.random.default_rng(3)
+    ones, others = (random.standard_normal((number, 16)).astype(np.float32) for number in (5, 9))
+    others[4] = ones[2]
+    found = measures_between(metric, ones, others)
+    assert found.shape == (5, 9)
+    for row, one in enumerate(ones):
+        assert found[row].tolist() == pytest.approx(measures(metric, one, others).tolist(), abs=1e-7)

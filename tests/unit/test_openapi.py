@@ -8,10 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from app.api.calibration_example import CALIBRATION
 from app.api.openapi import openapi_document
 from app.api.operations import Operation
 from app.api.table import all_operations
 from app.errors import LikenessError
+from app.services.error_rates import BINS
 
 OPERATIONS = all_operations()
 DOCUMENT = json.loads(msgspec.json.encode(openapi_document(OPERATIONS)))
@@ -44,7 +46,7 @@ def test_every_reference_leads_somewhere() -> None:
 
 def test_the_paths_are_those_of_the_contract() -> None:
     both = ["", "/{name}", "/{name}/remove", "/{name}/delete", "/{name}/images", "/{name}/images/{id}", "/{name}/tags",
-            "/{name}/add", "/{name}/update", "/{name}/search"]  # fmt: skip
+            "/{name}/add", "/{name}/update", "/{name}/search", "/{name}/calibrate"]  # fmt: skip
     expected = {f"/v1/{family}/groups{path}" for family in ("image", "face") for path in both}
     expected |= {"/v1/face/groups/multi/search", "/v1/face/groups/{name}/cluster", "/v1/face/groups/{name}/compare"}
     assert set(DOCUMENT["paths"]) == expected | {"/health/live", "/health/ready"}
@@ -74,3 +76,11 @@ def test_a_description_may_be_any_json_value_in_the_document_too() -> None:
     described = DOCUMENT["components"]["schemas"]["Image"]["properties"]["desc"]
     assert "type" not in described
     assert "64 KiB" in described["description"]
+
+
+def test_the_calibration_that_is_shown_adds_up() -> None:
+    for kind, matches in (("same", "true_matches"), ("different", "false_matches")):
+        scores = CALIBRATION[kind]
+        assert sum(scores["histogram"]) == scores["pairs"]
+        for each in CALIBRATION["thresholds"]:
+            assert each[matches] == sum(scores["histogram"][round(each["threshold"] * BINS) :])
