@@ -24,6 +24,7 @@ from app.api.schemas import (
     Threshold,
     Timed,
     Uri,
+    WithTimings,
 )
 from app.vision.orientation import Orientation
 from app.vision.quality import Quality
@@ -116,8 +117,10 @@ class BoxedImage(Struct):
     attribute: FaceBoxes | Nothing | None = None
 
 
-class BoxParameters(SearchTerms, CallParameters):
+class BoxParameters(SearchTerms, kw_only=True):
     """What a search with given boxes is to find."""
+
+    timings: WithTimings | None = None
 
 
 class SearchBoxes(Struct, kw_only=True):

@@ -161,8 +161,7 @@ class Router:
 
 
 def _wants_timings(body: msgspec.Struct | None) -> bool:
-    parameters = getattr(body, "params", None)
-    return isinstance(parameters, schemas.CallParameters) and bool(parameters.timings)
+    return bool(getattr(getattr(body, "params", None), "timings", None))
 
 
 def _timings(watch: Stopwatch) -> schemas.Timings:

@@ -12,6 +12,7 @@ from PIL import Image
 from app.catalogue.models import DLIB_TEMPLATE
 from app.training.alterations import Random, compressed
 from app.vision.alignment import cut, similarity_transform
+from app.vision.homography import homogeneous
 
 CHIP_SIDE: Final = 150
 """Side of the chip that the models see, in pixels."""
@@ -52,7 +53,7 @@ class Portrait:
     @classmethod
     def cut_out(cls, photo: NDArray[np.uint8], landmarks: NDArray[np.float32], width: float) -> Portrait:
         """A face as it is on a photo, UINT8 RGB [H,W,3]."""
-        to_photo = similarity_transform(POINTS, landmarks.astype(np.float64))
+        to_photo = homogeneous(similarity_transform(POINTS, landmarks.astype(np.float64)))
         return cls(cut(photo, to_photo, SIDE), POINTS, width)
 
     def showing(self, image: Image.Image) -> Portrait:
@@ -79,7 +80,7 @@ def chip(portrait: Portrait, random: Random) -> NDArray[np.uint8]:
         image = compressed(image, int(random.integers(45, 96)))
     landmarks = portrait.landmarks * side / SIDE
     landmarks = landmarks + random.normal(0, LANDMARK_NOISE * side / SIDE, landmarks.shape)
-    pixels = cut(np.asarray(image), similarity_transform(CHIP_POINTS, landmarks), CHIP_SIDE)
+    pixels = cut(np.asarray(image), homogeneous(similarity_transform(CHIP_POINTS, landmarks)), CHIP_SIDE)
     return np.ascontiguousarray(pixels[:, ::-1]) if random.random() < 0.5 else pixels
 
 

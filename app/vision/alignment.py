@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.vision.homography import Matrix, inverse, mapped, scaling
+from app.vision.homography import Matrix, homogeneous, inverse, mapped, scaling
 
 # A chip that is smaller than its source by more than this factor is shrunk by whole blocks of pixels first:
 # bilinear sampling alone would skip pixels.
@@ -66,9 +66,9 @@ def aligned_chip(
     # The template counts from pixel centres, images from pixel edges: half a pixel between them.
     wanted = np.asarray(template, np.float64) + 0.5
     if frame is None:
-        return cut(image, _square(similarity_transform(wanted, landmarks.astype(np.float64))), size)
+        return cut(image, homogeneous(similarity_transform(wanted, landmarks.astype(np.float64))), size)
     to_frame = similarity_transform(wanted, mapped(landmarks, inverse(frame)))
-    return cut(image, frame @ _square(to_frame), size)
+    return cut(image, frame @ homogeneous(to_frame), size)
 
 
 def cut(image: NDArray[np.uint8], to_image: Matrix, size: int) -> NDArray[np.uint8]:
@@ -107,7 +107,3 @@ def cut(image: NDArray[np.uint8], to_image: Matrix, size: int) -> NDArray[np.uin
         method, coefficients = Image.Transform.PERSPECTIVE, inner.ravel()[:8]
     chip = region.transform((size, size), method, coefficients.tolist(), Image.Resampling.BILINEAR)
     return np.asarray(chip)
-
-
-def _square(transform: NDArray[np.float64]) -> Matrix:
-    return np.vstack([transform, [0.0, 0.0, 1.0]])

@@ -43,7 +43,12 @@ def affine(source: Matrix, target: Matrix) -> Matrix:
     """
     padded = np.column_stack([source, np.ones(len(source))])
     solved, *_ = np.linalg.lstsq(padded, target, rcond=None)
-    return np.vstack([solved.T, [0.0, 0.0, 1.0]])
+    return homogeneous(np.asarray(solved.T, np.float64))
+
+
+def homogeneous(transform: Matrix) -> Matrix:
+    """A map without perspective, [2, 3], as one of the plane, [3, 3]."""
+    return np.vstack([transform, [0.0, 0.0, 1.0]])
 
 
 def inverse(through: Matrix) -> Matrix:
