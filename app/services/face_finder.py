@@ -96,9 +96,8 @@ class FaceFinder:
         spec = await self._detector.spec()
         to_image, upright = around_quadrilateral(box), box_in_close_up(box.width, box.height)
         shown = await self._source.in_thread(partial(close_up, image, to_image))
-        best = _best(await self._looks(shown, tuple(QUARTERS), upright), spec)
-        if best is not None:
-            best = await self._upright(image, best, to_image, upright)
+        best = await self._best(image, await self._looks(shown, tuple(QUARTERS), upright), to_image, upright)
+        if best is not None and best.is_face(spec.score_threshold):
             landmarks = best.landmarks
         else:
             landmarks = mapped(expected_landmarks(upright), to_image).astype(np.float32)
@@ -144,20 +143,20 @@ class FaceFinder:
         if first and first[0].is_sure(face.landmarks, max(face.width, face.height)):
             return face.with_landmarks((face.landmarks + first[0].landmarks) / 2), quarter
         others = tuple(turn for turn in QUARTERS if turn != quarter)
-        best = _best([*first, *await self._looks(shown, others, upright)], spec)
-        if best is None:
+        best = await self._best(image, [*first, *await self._looks(shown, others, upright)], to_image, upright)
+        if best is None or not best.is_face(spec.score_threshold):
             return None
-        best = await self._upright(image, best, to_image, upright)
         return face.with_landmarks(best.landmarks), round(-roll(best.landmarks) / 90) % 4
 
-    async def _upright(self, image: Image, look: Look, to_image: Matrix, expected: Matrix) -> Look:
-        """A last look at a tilted face, set upright; the one before where that sees nothing better."""
-        if not look.is_tilted():
-            return look
-        straight = tilted_by(roll(mapped(look.landmarks, inverse(to_image))), to_image)
+    async def _best(self, image: Image, seen: Sequence[Look], to_image: Matrix, expected: Matrix) -> Look | None:
+        """The look with the most merit, once more with the face set upright where it was tilted; None of none."""
+        best = max(seen, key=lambda look: look.merit, default=None)
+        if best is None or not best.is_tilted():
+            return best
+        straight = tilted_by(roll(mapped(best.landmarks, inverse(to_image))), to_image)
         shown = await self._source.in_thread(partial(close_up, image, straight))
         again = await self._looks(shown, (0,), expected)
-        return again[0] if again and again[0].merit >= look.merit else look
+        return max([best, *again], key=lambda look: look.merit)
 
     async def _looks(self, shown: CloseUp, quarters: Sequence[int], expected: Matrix) -> list[Look]:
         return looks(shown, quarters, await self._candidates(strip(shown, quarters)), expected)
@@ -165,9 +164,3 @@ class FaceFinder:
     async def _candidates(self, pixels: Image) -> Arrays:
         outputs = (await self._detector.infer(pixels)).outputs
         return outputs[BOXES], outputs[SCORES], outputs[LANDMARKS]
-
-
-def _best(seen: Sequence[Look], spec: DetectorSpec) -> Look | None:
-    """The look with the most merit, where it is one at a face."""
-    best = max(seen, key=lambda look: look.merit, default=None)
-    return best if best is not None and best.is_face(spec.score_threshold) else None
