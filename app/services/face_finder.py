@@ -25,6 +25,7 @@ from app.vision.close_up import (
     looks,
     strip,
     tilted_by,
+    upright_merit,
 )
 from app.vision.detection import BoxedFace, Face, faces_from_candidates, largest_first, without_doubles
 from app.vision.homography import Matrix, inverse, mapped
@@ -62,8 +63,9 @@ class FaceFinder:
         quarter = 0
         found = await self._detected(image, frame, spec)
         if not found:
-            quarter = await self._quarter_of_a_glance(image, frame, spec)
-            found = await self._detected(image, frame.turned(quarter), spec) if quarter else []
+            quarter, glanced = await self._glance(image, frame, spec)
+            found = await self._detected(image, frame.turned(quarter), spec) if glanced else []
+            found = found or glanced
         faces = await in_portions(found, partial(self._straightened, image, spec, quarter))
         others = Counter(stands for _, stands in filter(None, faces))
         kept = [face for face, _ in filter(None, faces)]
@@ -117,14 +119,18 @@ class FaceFinder:
             nms_iou=spec.nms_iou,
         )
 
-    async def _quarter_of_a_glance(self, image: Image, frame: Letterbox, spec: DetectorSpec) -> int:
-        """The quarter turn in which the detector sees most, at half the scale; 0 where it sees nothing in any."""
+    async def _glance(self, image: Image, frame: Letterbox, spec: DetectorSpec) -> tuple[int, list[Face]]:
+        """The quarter turn in which most faces stand upright, seen at half the scale, and these faces."""
         small = await self._source.in_thread(
             partial(frame.smaller, long_side=spec.input_long_side // 2, multiple=spec.input_multiple)
         )
         glances = await for_each(QUARTERS[1:], lambda quarter: self._detected(image, small.turned(quarter), spec))
-        seen = [sum(face.score for face in faces) for faces in glances]
-        return 1 + int(np.argmax(seen)) if any(seen) else 0
+        worth = [
+            sum(upright_merit(face.landmarks, face.score, quarter) for face in faces)
+            for quarter, faces in zip(QUARTERS[1:], glances, strict=True)
+        ]
+        best = int(np.argmax(worth))
+        return QUARTERS[1:][best], glances[best]
 
     async def _straightened(
         self, image: Image, spec: DetectorSpec, quarter: int, face: Face

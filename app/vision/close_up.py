@@ -40,6 +40,8 @@ _TOLERATED_MISFIT = 0.0267
 _MISFIT_COST = 6.0
 # Degrees of tilt that the detector's landmarks bear well.
 _UPRIGHT = 20.0
+# Degrees; a little over half a quarter, so that a face in between counts in both.
+_WITHIN_A_QUARTER = 60.0
 # Landmarks that fit no face at all must come with a high score: a profile's do, a dog's do not.
 _ODD_MISFIT = 0.08
 _ODD_SCORE = 0.8
@@ -108,6 +110,21 @@ class Look:
             least_score: confidence from which a candidate counts.
         """
         return self.score >= least_score and (self.misfit <= _ODD_MISFIT or self.score >= _ODD_SCORE)
+
+
+def upright_merit(landmarks: NDArray[np.float32], score: float, quarters: int) -> float:
+    """The merit of a face that was seen in a picture turned by quarters; 0 where it does not stand upright in it.
+
+    The detector sees faces in several turns of a picture, and is often surest of a wrong one.
+
+    Args:
+        landmarks: FP32 [5, 2], in pixels of the image before the turn.
+        score: the detector's confidence.
+        quarters: by how many quarters the picture was turned, counter-clockwise.
+    """
+    tilt = (roll(landmarks) + 90 * quarters + 180) % 360 - 180
+    look = Look(score, landmarks, tilt, misfit(landmarks))
+    return max(look.merit, 0.0) if abs(tilt) <= _WITHIN_A_QUARTER else 0.0
 
 
 def around(box: tuple[float, float, float, float]) -> Matrix:

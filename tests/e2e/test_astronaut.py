@@ -39,7 +39,7 @@ def group(service: RunningService) -> Iterator[str]:
 def test_adding_a_face_tells_where_it_is_and_how_sure_that_is(service: RunningService, group: str) -> None:
     image = {"id": "again", "uri": data_uri(encoded(astronaut()))}
     added = service.call("POST", f"{group}/add", {"image": image}).body
-    assert set(added) == {"id", "bounding_box"}, "one face: no face_number"
+    assert set(added) == {"id", "bounding_box", "face_quality"}, "one face: no face_number"
     (left, top), (right, _), (_, bottom), (left_again, _) = added["bounding_box"]["pts"]
     assert left == left_again
     overlap = max(0, min(right, FACE[2]) - max(left, FACE[0])) * max(0, min(bottom, FACE[3]) - max(top, FACE[1]))
