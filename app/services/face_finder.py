@@ -34,6 +34,9 @@ from app.vision.orientation import expected_landmarks, roll
 from app.vision.quadrilateral import Quadrilateral
 from app.vision.quarters import QUARTERS
 
+# How often a tilted face is set upright and looked at again: a first guess of its tilt can be off by another 40°.
+_STRAIGHTENINGS = 2
+
 Image = NDArray[np.uint8]
 Points = tuple[tuple[float, float], ...]
 
@@ -60,23 +63,19 @@ class FaceFinder:
         frame = await self._source.in_thread(
             partial(letterbox, image, long_side=spec.input_long_side, multiple=spec.input_multiple)
         )
-        quarter = 0
-        found = await self._detected(image, frame, spec)
+        quarter, found = 0, await self._detected(image, frame, spec)
         if not found:
-            quarter, glanced = await self._glance(image, frame, spec)
-            found = await self._detected(image, frame.turned(quarter), spec) if glanced else []
-            found = found or glanced
-        faces = await in_portions(found, partial(self._straightened, image, spec, quarter))
-        others = Counter(stands for _, stands in filter(None, faces))
-        kept = [face for face, _ in filter(None, faces)]
-        if not others or (most := others.most_common(1)[0][0]) == quarter or others[most] * 2 <= len(kept):
-            return largest_first(kept)
-        more = await self._detected(image, frame.turned(most), spec)
-        together = without_doubles([*kept, *more], spec.nms_iou)
-        fresh = [face for face in together if any(face is one for one in more)]
-        straightened = await in_portions(fresh, partial(self._straightened, image, spec, most))
-        known = [face for face in together if any(face is one for one in kept)]
-        return largest_first([*known, *(face for face, _ in filter(None, straightened))])
+            quarter, found = await self._glance(image, frame, spec)
+        standing = await self._straightened(image, spec, quarter, found)
+        faces = [face for face, _ in standing]
+        most = _quarter_of_most([stands for _, stands in standing])
+        if most in (None, quarter):
+            return largest_first(faces)
+        again = await self._detected(image, frame.turned(most), spec)
+        together = without_doubles([*faces, *again], spec.nms_iou)
+        fresh = [face for face in together if face not in faces]
+        known = [face for face in together if face in faces]
+        return largest_first([*known, *(face for face, _ in await self._straightened(image, spec, most, fresh))])
 
     async def boxed(self, image: Image, points: Points) -> BoxedFace:
         """The face in a box that the caller gave, by its landmarks where the detector sees it there.
@@ -120,29 +119,38 @@ class FaceFinder:
         )
 
     async def _glance(self, image: Image, frame: Letterbox, spec: DetectorSpec) -> tuple[int, list[Face]]:
-        """The quarter turn in which most faces stand upright, seen at half the scale, and these faces."""
+        """The quarter turn in which most faces stand upright at half the scale, and the faces seen in it at full."""
         small = await self._source.in_thread(
             partial(frame.smaller, long_side=spec.input_long_side // 2, multiple=spec.input_multiple)
         )
-        glances = await for_each(QUARTERS[1:], lambda quarter: self._detected(image, small.turned(quarter), spec))
+        turns = QUARTERS[1:]
+        glances = await for_each(turns, lambda quarter: self._detected(image, small.turned(quarter), spec))
         worth = [
             sum(upright_merit(face.landmarks, face.score, quarter) for face in faces)
-            for quarter, faces in zip(QUARTERS[1:], glances, strict=True)
+            for quarter, faces in zip(turns, glances, strict=True)
         ]
         best = int(np.argmax(worth))
-        return QUARTERS[1:][best], glances[best]
+        if not glances[best]:
+            return 0, []
+        return turns[best], await self._detected(image, frame.turned(turns[best]), spec) or glances[best]
 
     async def _straightened(
-        self, image: Image, spec: DetectorSpec, quarter: int, face: Face
-    ) -> tuple[Face, int] | None:
-        """A face with landmarks that can be trusted, and the quarter it stands in; None where there is none after all.
+        self, image: Image, spec: DetectorSpec, quarter: int, faces: Sequence[Face]
+    ) -> list[tuple[Face, int]]:
+        """Those of what was found that are faces, with landmarks that can be trusted, and the quarter each stands in.
 
         Args:
-            image: where it was found.
+            image: where they were found.
             spec: of the detector.
             quarter: the turn in which the image was looked at.
-            face: what was found.
+            faces: what was found.
         """
+        looked_at = await in_portions(faces, partial(self._look_closely, image, spec, quarter))
+        return [face for face in looked_at if face is not None]
+
+    async def _look_closely(
+        self, image: Image, spec: DetectorSpec, quarter: int, face: Face
+    ) -> tuple[Face, int] | None:
         to_image, upright = around(face.box), box_in_close_up(face.width, face.height)
         shown = await self._source.in_thread(partial(close_up, image, to_image))
         first = await self._looks(shown, (quarter,), upright)
@@ -155,14 +163,15 @@ class FaceFinder:
         return face.with_landmarks(best.landmarks), round(-roll(best.landmarks) / 90) % 4
 
     async def _best(self, image: Image, seen: Sequence[Look], to_image: Matrix, expected: Matrix) -> Look | None:
-        """The look with the most merit, once more with the face set upright where it was tilted; None of none."""
+        """The look with the most merit, and again with the face set upright where it was tilted; None of none."""
         best = max(seen, key=lambda look: look.merit, default=None)
-        if best is None or not best.is_tilted():
-            return best
-        straight = tilted_by(roll(mapped(best.landmarks, inverse(to_image))), to_image)
-        shown = await self._source.in_thread(partial(close_up, image, straight))
-        again = await self._looks(shown, (0,), expected)
-        return max([best, *again], key=lambda look: look.merit)
+        for _ in range(_STRAIGHTENINGS):
+            if best is None or not best.is_tilted():
+                break
+            straight = tilted_by(roll(mapped(best.landmarks, inverse(to_image))), to_image)
+            shown = await self._source.in_thread(partial(close_up, image, straight))
+            best = max([best, *await self._looks(shown, (0,), expected)], key=lambda look: look.merit)
+        return best
 
     async def _looks(self, shown: CloseUp, quarters: Sequence[int], expected: Matrix) -> list[Look]:
         return looks(shown, quarters, await self._candidates(strip(shown, quarters)), expected)
@@ -170,3 +179,8 @@ class FaceFinder:
     async def _candidates(self, pixels: Image) -> Arrays:
         outputs = (await self._detector.infer(pixels)).outputs
         return outputs[BOXES], outputs[SCORES], outputs[LANDMARKS]
+
+
+def _quarter_of_most(quarters: Sequence[int]) -> int | None:
+    """The quarter that more than half of the faces stand in, if any."""
+    return next((quarter for quarter, count in Counter(quarters).items() if count * 2 > len(quarters)), None)
