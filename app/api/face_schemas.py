@@ -18,6 +18,8 @@ from app.api.schemas import (
     Score,
     ScoreTerms,
     SearchedImages,
+    SearchedTag,
+    SearchedTags,
     SearchImages,
     SearchTerms,
     Tag,
@@ -128,8 +130,8 @@ class SearchBoxes(Struct, kw_only=True):
 
     data: Annotated[list[BoxedImage], Meta(max_length=1024)]
     params: BoxParameters | Nothing | None = None
-    tag: str | None = None
-    tags: list[str] | None = None
+    tag: SearchedTag | None = None
+    tags: SearchedTags | None = None
 
 
 class SearchBoxesInGroups(SearchBoxes, kw_only=True):

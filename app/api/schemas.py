@@ -134,7 +134,7 @@ class SearchImages(SearchTerms):
 # --- answers -------------------------------------------------------------------------------------
 
 
-class Timings(Struct, omit_defaults=True):
+class Timings(Struct):
     """Milliseconds of the call by stage; stages of several images overlap, and waiting for a place counts."""
 
     fetch: Milliseconds | UnsetType = UNSET

@@ -41,24 +41,19 @@ class FaceQuality:
         return self.quality is Quality.CLEAR and self.orientation is Orientation.UP
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class FaceModels:
     """The models that look at a face.
 
-    Args:
+    Attributes:
         detector: the model ``face_detector``.
         quality: the model ``face_quality``.
         embedder: the model ``face_embedder``.
     """
 
-    def __init__(
-        self,
-        detector: ServedModel[DetectorSpec],
-        quality: ServedModel[QualitySpec],
-        embedder: ServedModel[EmbedderSpec],
-    ) -> None:
-        self.detector = detector
-        self.quality = quality
-        self.embedder = embedder
+    detector: ServedModel[DetectorSpec]
+    quality: ServedModel[QualitySpec]
+    embedder: ServedModel[EmbedderSpec]
 
 
 class FacesInImage:

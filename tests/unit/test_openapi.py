@@ -48,7 +48,9 @@ def test_the_paths_are_those_of_the_contract() -> None:
     both = ["", "/{name}", "/{name}/remove", "/{name}/delete", "/{name}/images", "/{name}/images/{id}", "/{name}/tags",
             "/{name}/add", "/{name}/update", "/{name}/search", "/{name}/calibrate"]  # fmt: skip
     expected = {f"/v1/{family}/groups{path}" for family in ("image", "face") for path in both}
-    expected |= {"/v1/face/groups/multi/search", "/v1/face/groups/{name}/cluster", "/v1/face/groups/{name}/compare"}
+    expected |= {f"/v1/face/groups/{path}" for path in ("multi/search", "multi/pts/search")}
+    expected |= {f"/v1/face/groups/{{name}}/{call}" for call in ("pts/search", "cluster", "compare")}
+    expected |= {"/v1/face/detect", "/v1/face/verify"}
     assert set(DOCUMENT["paths"]) == expected | {"/health/live", "/health/ready"}
     assert set(DOCUMENT["paths"]["/v1/face/groups/{name}"]) == {"get", "post"}
 
