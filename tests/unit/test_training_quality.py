@@ -49,6 +49,12 @@ class MiddleDetector:
         }
 
 
+def mean_samples(features: Floats, classes: np.ndarray, weights: np.ndarray, penalty: float) -> QualityHead:
+    """In place of the regression, which takes seconds: of every training sample."""
+    means = (features - features.mean(0)).T @ (np.eye(4)[classes] * weights[:, None] * penalty)
+    return QualityHead(means.astype(np.float32), np.zeros(4, np.float32))
+
+
 def made_face(name: str, seed: int = 0) -> TrainingFace:
     image = pixels(drawing(seed, size=(SIDE, SIDE)))
     landmarks = POINTS.astype(np.float32)
@@ -65,7 +71,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     for module in (face_quality, quality_samples, sys.modules["app.training.quality_evaluation"]):
         monkeypatch.setattr(module, "KINDS", kinds)
     monkeypatch.setattr(face_quality, "FEWEST_FACES", 10)
-    monkeypatch.setattr(face_quality, "PENALTY", 3.0)  # which few steps lead to
+    monkeypatch.setattr(face_quality, "fit", mean_samples)
     monkeypatch.setattr(face_quality, "_detector", lambda cache, say: MiddleDetector())
     monkeypatch.setattr(face_quality, "weights", lambda source, cache, say: b"")
     monkeypatch.setattr(face_quality, "read_network", lambda data: small_dlib_resnet())
