@@ -21,8 +21,8 @@ PIXEL_SCALE: Final = 256.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Plane:
-    """A value in the graph with its channels and side, tracked so that every pad is a constant."""
+class Plane:
+    """A value in the graph, FP32 [N,channels,side,side], tracked so that every pad is a constant."""
 
     name: str
     channels: int
@@ -48,7 +48,7 @@ def build_face_embedder(
     return graph.model(inputs, outputs, about=about)
 
 
-def relu_maps(network: Network, graph: GraphWriter, numbers: Sequence[int]) -> list[str]:
+def relu_maps(network: Network, graph: GraphWriter, numbers: Sequence[int]) -> list[Plane]:
     """Adds the layers up to the last of some ReLUs to a graph, and nothing above them.
 
     Args:
@@ -57,7 +57,7 @@ def relu_maps(network: Network, graph: GraphWriter, numbers: Sequence[int]) -> l
         numbers: of the ReLUs, counted from 1 at the bottom.
 
     Returns:
-        the names of what these ReLUs put out, FP32 [N,C,H,W] each.
+        what these ReLUs put out.
 
     Raises:
         DlibFormatError: the network has fewer ReLUs, or is not arranged as expected.
@@ -74,13 +74,13 @@ class _Converter:
     def __init__(self, network: Network, graph: GraphWriter) -> None:
         self._network = network
         self._graph = graph
-        self._plane = _Plane(self._graph.pixels(FACE), 3, network.size[0])
+        self._plane = Plane(self._graph.pixels(FACE), 3, network.size[0])
         self._block = self._plane  # what dlib's tag1 remembers: the block's input
         self._branch = self._plane  # what tag2 remembers: the block's convolutions
 
-    def climb(self, relus: int = -1) -> list[str]:
+    def climb(self, relus: int = -1) -> list[Plane]:
         """Adds all layers, or those up to so many ReLUs; returns what the ReLUs on the way put out."""
-        maps: list[str] = []
+        maps: list[Plane] = []
         layers = self._network.layers
         previous: object = None
         position = 0
@@ -93,8 +93,8 @@ class _Converter:
                 position += affine is not None
                 self._convolve(layer, affine, first=previous is None)
             elif isinstance(layer, Relu):
-                self._plane = _Plane(self._graph.node("Relu", self._plane.name), self._plane.channels, self._plane.side)
-                maps.append(self._plane.name)
+                self._plane = Plane(self._graph.node("Relu", self._plane.name), self._plane.channels, self._plane.side)
+                maps.append(self._plane)
             elif isinstance(layer, Pooling):
                 self._pool(layer)
             elif isinstance(layer, Mark) and isinstance(following, Mark):
@@ -124,7 +124,7 @@ class _Converter:
             kernel = kernel * affine.factor[:, None, None, None]
             bias = bias * affine.factor + affine.shift
         size = kernel.shape[2]
-        self._plane = _Plane(
+        self._plane = Plane(
             self._graph.node(
                 "Conv",
                 self._plane.name,
@@ -140,23 +140,23 @@ class _Converter:
 
     def _pool(self, layer: Pooling) -> None:
         if layer.window == 0:
-            self._plane = _Plane(self._graph.node("GlobalAveragePool", self._plane.name), self._plane.channels, 1)
+            self._plane = Plane(self._graph.node("GlobalAveragePool", self._plane.name), self._plane.channels, 1)
             return
         kind = "MaxPool" if layer.kind == "max" else "AveragePool"
         window, stride = [layer.window] * 2, [layer.stride] * 2
-        self._plane = _Plane(
+        self._plane = Plane(
             self._graph.node(kind, self._plane.name, kernel_shape=window, strides=stride),
             self._plane.channels,
             (self._plane.side - layer.window) // layer.stride + 1,
         )
 
-    def _add(self, other: _Plane) -> None:
+    def _add(self, other: Plane) -> None:
         """Adds as dlib does: the smaller plane goes on with zeros, in channels and to the bottom right."""
         channels, side = max(self._plane.channels, other.channels), max(self._plane.side, other.side)
         terms = [self._padded(plane, channels, side) for plane in (self._plane, other)]
-        self._plane = _Plane(self._graph.node("Add", *terms), channels, side)
+        self._plane = Plane(self._graph.node("Add", *terms), channels, side)
 
-    def _padded(self, plane: _Plane, channels: int, side: int) -> str:
+    def _padded(self, plane: Plane, channels: int, side: int) -> str:
         if (plane.channels, plane.side) == (channels, side):
             return plane.name
         more, wider = channels - plane.channels, side - plane.side

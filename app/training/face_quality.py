@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -18,8 +19,9 @@ from app.catalogue.dlib_file import Network, read_network
 from app.catalogue.dlib_resnet import build_face_embedder
 from app.catalogue.download import weights
 from app.catalogue.face_quality import WIDTH, build_face_quality, build_features
-from app.catalogue.models import DETECTOR, FACE_EMBEDDER, FACE_QUALITY
+from app.catalogue.models import DETECTOR, FACE_EMBEDDER, FACE_QUALITY, QUALITY_RULES
 from app.catalogue.quality_head import HEAD_NAME, HEAD_PROVENANCE_NAME, QualityHead
+from app.catalogue.roles import QualityClass
 from app.errors import OperatorError
 from app.training.faces import TrainingFace, find_faces, persons
 from app.training.features import GraphRunner
@@ -38,8 +40,11 @@ TRAINED_SIDE: Final = 50
 FEWEST_FACES: Final = 20
 FEWEST_PERSONS: Final = 10
 
-PENALTY: Final = 0.03
+PENALTY: Final = 0.1
 """On the squared coefficients of features brought to deviation 1."""
+
+CLEAR_MARGIN: Final = 0.5
+"""Added to the logarithmic odds of clear: most faces are, and nobody likes a good photo to be refused."""
 
 LARGEST_DIFFERENCE: Final = 0.01
 """Of a probability that the exported graph gives from one computed from the kept features: more is a fault."""
@@ -77,7 +82,10 @@ def train_quality(paths: Sequence[Path], output: Path, cache: Path, *, seed: int
     people = persons(faces, GraphRunner(embedder).run(chips))
     count = len(np.unique(people[taken]))
     if count < FEWEST_PERSONS:
-        raise OperatorError(f"{count} persons are too few to train on: name photos of {FEWEST_PERSONS} or more.")
+        raise OperatorError(
+            f"{count} persons are too few to train on: name photos of {FEWEST_PERSONS} or more. Faces on one photo, of "
+            "files named alike (ann-1.jpg, ann-2.jpg) or that look alike count as one person."
+        )
     parts = folds(people, seed)
     runner = GraphRunner(build_features(network, FACE_QUALITY.inputs))
     samples = gather(faces, taken, parts, runner, seed=seed, say=say)
@@ -99,10 +107,12 @@ def train_quality(paths: Sequence[Path], output: Path, cache: Path, *, seed: int
             "features": WIDTH,
             "penalty": PENALTY,
             "class_weights": "each class counts the same",
+            "clear_margin": CLEAR_MARGIN,
             "samples_of_each_face": {name: kind.count for name, kind in KINDS.items()},
         },
         "faces": len(taken),
         "persons": count,
+        "persons_are": "faces on one photo, of files named alike or of near embeddings count as one person",
         "graph_difference": float(f"{difference:.1g}"),
         "evaluation": evaluation,
         "landmarks": _turns([faces[number] for number in taken]),
@@ -121,11 +131,13 @@ def _detector(cache: Path, say: Say) -> GraphRunner:
 
 
 def fit_head(samples: QualitySamples) -> QualityHead:
-    """A head of these samples, each class counting the same."""
+    """A head of these samples, each class counting the same, then leaning towards clear by a margin."""
     wanted = labels(samples.kinds)
     judged = wanted >= 0
     classes = wanted[judged]
-    return fit(samples.features[judged], classes, 1 / np.bincount(classes)[classes], PENALTY)
+    head = fit(samples.features[judged], classes, 1 / np.bincount(classes)[classes], PENALTY)
+    margin = np.asarray([CLEAR_MARGIN * (one is QualityClass.CLEAR) for one in QualityClass], np.float32)
+    return replace(head, bias=head.bias + margin)
 
 
 def held_out(
@@ -162,7 +174,7 @@ def held_out(
 def _sorts(faces: Sequence[TrainingFace]) -> dict[str, NDArray[np.bool_]]:
     """Which faces are of each sort, BOOL [faces]."""
     good, turned = (np.asarray([sort(face) for face in faces]) for sort in (_is_good, _is_turned))
-    return {"trained_on": good, "turned_by_landmarks": turned, "smaller": ~good & ~turned}
+    return {"trained_on": good, "turned_by_landmarks": turned, "too_small_to_train_on": ~good & ~turned}
 
 
 def _is_good(face: TrainingFace) -> bool:
@@ -170,8 +182,8 @@ def _is_good(face: TrainingFace) -> bool:
 
 
 def _is_turned(face: TrainingFace) -> bool:
-    rules = {name: float(FACE_QUALITY.parameters[name]) for name in ("small_side", "pose_yaw", "pose_pitch")}
-    return is_turned(turn(face.found.landmarks), QualityRules(**rules))
+    rules = QualityRules(**{name: float(value) for name, value in QUALITY_RULES.items()})
+    return is_turned(turn(face.found.landmarks), rules)
 
 
 def agree(

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.catalogue.dlib_file import Convolution, DlibFormatError, Network
-from app.catalogue.face_quality import FEATURES, MAPS, WIDTH, build_face_quality, build_features
+from app.catalogue.face_quality import FEATURES, GRIDDED, MAPS, WIDTH, build_face_quality, build_features
 from app.catalogue.models import FACE_EMBEDDER, FACE_QUALITY
 from app.catalogue.quality_head import QualityHead
 from tests.pictures import drawing, pixels
@@ -23,7 +23,7 @@ Floats = NDArray[np.float32]
 @cache
 def head() -> QualityHead:
     random = np.random.default_rng(6)
-    return QualityHead(*(random.normal(0, 0.05, shape).astype(np.float32) for shape in ((WIDTH, 4), (4,))))
+    return QualityHead(*(random.normal(0, 0.02, shape).astype(np.float32) for shape in ((WIDTH, 4), (4,))))
 
 
 def model() -> onnx.ModelProto:
@@ -56,7 +56,7 @@ def expected(chip: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The same features in float64, from the network's description."""
     network = small_dlib_resnet()
     plane = (chip.astype(np.float64) - network.mean) / 256
-    parts, relus = [], 0
+    moments, cells, relus = [], [], 0
     for layer in network.layers:
         if isinstance(layer, Convolution) and relus < 21:
             side, kernel = layer.stride, layer.kernel.astype(np.float64)
@@ -65,11 +65,15 @@ def expected(chip: NDArray[np.uint8]) -> NDArray[np.float64]:
             plane = np.maximum(np.einsum("yixjc,ocij->yxo", blocks, kernel) + layer.bias, 0)
             relus += 1
             if relus in dict(MAPS):
-                parts += [plane.mean((0, 1)), plane.std((0, 1))]
-    return np.concatenate(parts)
+                moments += [plane.mean((0, 1)), plane.std((0, 1))]
+            if relus in GRIDDED:  # ten pixels a side: four cells of four that overlap by two
+                starts = (0, 2, 4, 6)
+                means = [[plane[y : y + 4, x : x + 4].mean((0, 1)) for x in starts] for y in starts]
+                cells.append(np.moveaxis(np.array(means), 2, 0).ravel())
+    return np.concatenate(moments + cells)
 
 
-def test_features_are_means_and_deviations_after_the_named_relus() -> None:
+def test_features_are_means_and_deviations_after_the_named_relus_and_means_in_a_grid() -> None:
     assert [relu for relu, _ in MAPS] == [1, 7, 15, 21]
     batch = chips(1, 2)
     for number in range(2):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from app.catalogue.build import is_built
-from app.catalogue.models import DETECTOR, FACE_EMBEDDER, FACE_QUALITY, Model
+from app.catalogue.models import DETECTOR, FACE_EMBEDDER, FACE_QUALITY, QUALITY_RULES, Model
 from app.catalogue.roles import QualityClass
 from app.vision.alignment import aligned_chip
 from app.vision.detection import Face, faces_from_candidates
@@ -72,8 +72,8 @@ def judged(photo: Image.Image, face: Face | None = None) -> tuple[Quality, NDArr
     template = json.loads(parameters["alignment_template"])
     chip = aligned_chip(image, face.landmarks, template, int(parameters["input_size"]))
     probabilities = session(FACE_QUALITY).run(["QUALITY"], {"FACE": chip[None]})[0][0]
-    rules = {name: float(parameters[name]) for name in ("small_side", "pose_yaw", "pose_pitch")}
-    return face_quality(probabilities, face, QualityRules(**rules)), probabilities
+    rules = QualityRules(**{name: float(value) for name, value in QUALITY_RULES.items()})
+    return face_quality(probabilities, face, rules), probabilities
 
 
 def found(image: NDArray[np.uint8]) -> list[Face]:
