@@ -125,11 +125,13 @@ def _vectors(rows: int, dimension: int) -> dict[str, NDArray[np.float32]]:
     return groups
 
 
-async def fill(store: GroupStore, group: str, vectors: NDArray[np.float32], *, name: Callable[[int], str]) -> None:
-    """Stores embeddings under the ids that ``name`` makes of their numbers."""
+async def fill(
+    store: GroupStore, group: str, vectors: NDArray[np.float32], *, name: Callable[[int], str], tags: int = 7
+) -> None:
+    """Stores embeddings under the ids that ``name`` makes of their numbers, with so many tags in turn."""
 
     def record(number: int) -> Record:
-        return Record(Row(name(number), f"t{number % 7}", f'{{"n":{number}}}', _BOX), vectors[number])
+        return Record(Row(name(number), f"t{number % tags}", f'{{"n":{number}}}', _BOX), vectors[number])
 
     for start in range(0, len(vectors), _ROWS_AT_ONCE):
         part = vectors[start : start + _ROWS_AT_ONCE]
