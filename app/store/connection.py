@@ -82,6 +82,8 @@ class Connection:
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait([self._opening])
+        for group in self._groups.values():
+            await group.close()
         if self._engine is not None:
             await self._engine.close()
 
@@ -110,6 +112,7 @@ class Connection:
             await Registry(engine, registry_name(self._prefix)).erase(group.registration)
             group.removed = True
             self._groups.pop((group.registration.family, group.registration.name), None)
+        await group.close()
 
     @asynccontextmanager
     async def _registry_change(self) -> AsyncIterator[None]:
@@ -137,6 +140,7 @@ class Connection:
             if found.get(key) != group.registration:
                 group.removed = True
                 del self._groups[key]
+                await group.close()
         for key, registration in found.items():
             if key not in self._groups:
                 self._groups[key] = Group(engine, registration)

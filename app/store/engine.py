@@ -181,6 +181,11 @@ class Engine:
         if self.profile.delete_barrier:
             await self.query(collection, expression, [field], limit=1, strong=True)
 
+    async def flush(self, collection: str) -> None:
+        """Seals the rows written so far, so that a server builds its index over them."""
+        limit = max(self._timeout_s, _DEFINITION_TIMEOUT_S)
+        await self._use(collection, lambda: self._client.flush(collection, timeout=limit))
+
     async def query(
         self, collection: str, expression: str, fields: Sequence[str], *, limit: int, strong: bool = False
     ) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from app.store.engine import Engine
 from app.store.locks import ReadersWriterLock
 from app.store.registry import Registration
 from app.store.rows import Rows
+from app.store.sealing import Sealing
 
 
 class Group:
@@ -28,6 +29,7 @@ class Group:
         self.rows = Rows(engine, registration)
         self.lock = ReadersWriterLock()
         self.removed = False
+        self._sealing = Sealing(engine, registration.collection)
         self._counts: TagCounts | None = None
         self._scan = asyncio.Lock()
 
@@ -49,12 +51,17 @@ class Group:
         """
         counts, self._counts = self._counts, None
         yield
+        self._sealing.wrote(len(added))
         if counts is not None:
             for tag in removed:
                 counts.remove(tag)
             for tag in added:
                 counts.add(tag)
             self._counts = counts
+
+    async def close(self) -> None:
+        """Ends what goes on in the background."""
+        await self._sealing.close()
 
     def forget_counts(self) -> None:
         """Counts the rows anew on next use."""

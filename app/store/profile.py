@@ -26,6 +26,7 @@ class EngineProfile:
             so a session read right after it can still see the rows (found on 2.3.5: 4 of 5 such reads).
         rows_per_answer: most full hits in one answer: a server refuses answers over 64 MiB, a row can have 70 KB.
         ids_per_answer: most bare hits in one answer, for the same reason: an id can have 4 KiB.
+        unsealed_rows: rows that a group may get before the engine is asked to seal them; None where it need not be.
         embeddings_per_answer: most embeddings in one answer. Milvus Lite's time for them grows with the square of
             their number (128 numbers each: 1000 take 0.17 s, 10,000 take 11 s).
     """
@@ -40,6 +41,7 @@ class EngineProfile:
     rows_per_answer: int
     ids_per_answer: int
     embeddings_per_answer: int
+    unsealed_rows: int | None
 
     @property
     def max_results(self) -> int:
@@ -87,6 +89,7 @@ def _server(engine: str, *, partitioned: bool) -> EngineProfile:
         rows_per_answer=800,
         ids_per_answer=_MAX_RESULTS,
         embeddings_per_answer=4096,  # 50 MB where ids are at their longest and embeddings have 2048 numbers
+        unsealed_rows=4096,
     )
 
 
@@ -109,6 +112,7 @@ def profile_for(version: str | None) -> EngineProfile:
             rows_per_answer=_MAX_RESULTS,  # it sets no limit: this one is for memory
             ids_per_answer=10 * _MAX_RESULTS,
             embeddings_per_answer=512,
+            unsealed_rows=None,
         )
     found = re.match(r"v?(\d+)\.(\d+)", version)
     release = (int(found[1]), int(found[2])) if found else (0, 0)
