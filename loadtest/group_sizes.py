@@ -34,6 +34,7 @@ _HITS = 10
 _TAGS = 10_000
 _FAR = 1e6  # a bound that leaves nothing out
 _INDEXED_TIMEOUT_S = 900.0
+_HANDED_OVER_S = 10.0  # until the nodes that search have taken the index over
 _UNSEALED = 4096  # the store leaves so many rows unsealed
 
 
@@ -168,9 +169,12 @@ async def _indexed(client: AsyncMilvusClient, collection: str, rows: int) -> Non
     deadline = time.monotonic() + _INDEXED_TIMEOUT_S
     while time.monotonic() < deadline:
         state = await client.describe_index(collection, VECTOR_FIELD)
-        if "indexed_rows" not in state or int(state["indexed_rows"]) >= rows - _UNSEALED:
+        if "indexed_rows" not in state:
             return
+        if int(state["indexed_rows"]) >= rows - _UNSEALED:
+            break
         await asyncio.sleep(1)
+    await asyncio.sleep(_HANDED_OVER_S)
 
 
 async def _walk(store: GroupStore, group: str) -> None:
