@@ -80,7 +80,9 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--family", choices=("face", "image"), default="face", help="kind of the group (default: face)")
     parser.add_argument("--identity", choices=("tag", "id"), help="what tells whose image it is (default: tag)")
     parser.add_argument("--pattern", help="how ids are made, e.g. '{identity}-*'; says --identity id as well")
-    parser.add_argument("--fmr", type=float, nargs="+", default=[], metavar="RATE", help="wanted false match rates")
+    parser.add_argument(
+        "--fmr", type=float, action="append", default=[], metavar="RATE", help="a wanted false match rate; repeatable"
+    )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="file to write a plot to, as SVG")
     parser.add_argument("--url", help="where the service is (default: as the settings say)")
     parser.set_defaults(command=_calibrate)

@@ -175,7 +175,7 @@ class ModelMismatch(LikenessError):
     code = "model_mismatch"
 
 
-# --- 413, 415, 429 -----------------------------------------------------------------------------
+# --- 413, 415, 429, 499 -----------------------------------------------------------------------------
 
 
 class TooLarge(LikenessError):
@@ -198,6 +198,14 @@ class Overloaded(LikenessError):
     status = 429
     code = "overloaded"
     retry_after: ClassVar[int] = 1
+
+
+class ClientGone(LikenessError):
+    """The client hung up before its answer: nobody reads this, but the log counts it for what it is."""
+
+    status = 499
+    code = "client_closed_request"
+    sentence = "The request was given up."
 
 
 # --- 5xx: a part that the request needs --------------------------------------------------------

@@ -6,11 +6,16 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.running_service import RunningService
 
 # Before any test imports ONNX Runtime, which reports its use to its makers unless told not to.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+# A test says nothing about time: a busy machine must not fail it.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

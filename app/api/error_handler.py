@@ -14,6 +14,7 @@ from sanic.exceptions import SanicException
 from sanic.handlers import ErrorHandler
 
 from app.errors import (
+    ClientGone,
     InternalError,
     LikenessError,
     MethodNotAllowed,
@@ -58,7 +59,7 @@ class OneShapeErrors(ErrorHandler):
             headers["Retry-After"] = str(error.retry_after)
         if isinstance(error, MethodNotAllowed):
             headers["Allow"] = ", ".join(sorted(getattr(exception, "allowed_methods", None) or ("GET", "POST")))
-        if status >= 500 and not isinstance(error, InternalError):
+        if status >= 500 and isinstance(exception, LikenessError):
             self._log.warning("%s: %s (%s)", body["request_id"], sentence, _cause(error))
         return HTTPResponse(msgspec.json.encode(body), status, headers, content_type="application/json")
 
@@ -73,7 +74,7 @@ class OneShapeErrors(ErrorHandler):
                 return LikenessError(_SENTENCES.get(status, "The request is not valid HTTP."))
         if isinstance(exception, asyncio.CancelledError):
             self._log.debug("%s: the client has gone", request_id(request))
-            return InternalError("The request was given up.")
+            return ClientGone()
         self._log.error("%s: %s", request_id(request), exception, exc_info=exception)
         return InternalError()
 

@@ -29,7 +29,7 @@ def face_check_operations() -> list[Operation]:
             face_schemas.DetectResults,
             body=face_schemas.DetectFaces,
             doc="Boxes, landmarks, quality and orientation of all faces; nothing is stored. A face whose box has a "
-            "shorter side under 40 pixels is `small`.",
+            "shorter side under the quality model's limit (40 pixels by default) is `small`.",
             errors=(FetchFailed, FetchTimeout),
             inference=True,
             body_example={"images": ["https://example.com/ada.jpg"]},

@@ -9,7 +9,9 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from app.api.schemas import (
     BoundingBox,
     CallParameters,
+    ClusterGroup,
     Desc,
+    FaceQuality,
     GroupName,
     Id,
     Image,
@@ -17,6 +19,7 @@ from app.api.schemas import (
     Nothing,
     Score,
     ScoreTerms,
+    SearchedGroups,
     SearchedImages,
     SearchedTag,
     SearchedTags,
@@ -28,24 +31,18 @@ from app.api.schemas import (
     Uri,
     WithTimings,
 )
-from app.vision.orientation import Orientation
-from app.vision.quality import Quality
 
-SearchedGroups = Annotated[list[GroupName], Meta(description="The groups to search: 1 to 5, repeated ones count once.")]
-ClusterGroup = Annotated[
-    str,
-    Meta(
-        description="A further group that is searched, and in which a face without a hit in any of the groups is "
-        "stored; empty or missing is none.",
-        examples=["unknown-visitors"],
-    ),
-]
 _CORNERS: dict[str, Any] = {
     "type": "array",
     "minItems": 4,
     "maxItems": 4,
     "items": {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "number"}},
 }
+_NOTHING: list[dict[str, Any]] = [
+    {"type": "array", "maxItems": 0},
+    {"type": "object", "maxProperties": 0},
+    {"type": "null"},
+]
 GivenPoints = Annotated[
     # Kept as it came: what is wrong with a box has an error of its own.
     Raw,
@@ -54,7 +51,7 @@ GivenPoints = Annotated[
         "orientation): the face's top left, top right, bottom right, bottom left. Any quadrilateral whose sides do "
         "not cross and that overlaps the image; an empty array means: not given.",
         examples=[[[177, 58], [271, 58], [271, 195], [177, 195]]],
-        extra_json_schema={"anyOf": [_CORNERS, {"type": "array", "maxItems": 0}, {"type": "null"}]},
+        extra_json_schema={"anyOf": [_CORNERS, *_NOTHING]},
     ),
 ]
 
@@ -104,11 +101,23 @@ class SearchFaceGroups(SearchFaces, kw_only=True):
     cluster_group: ClusterGroup | None = None
 
 
+class NothingObject(Struct):
+    """An empty object means: not given."""
+
+
 class FaceBoxes(Struct):
     """Where the faces of an image are."""
 
     bounding_boxes: (
-        Annotated[list[FaceBox], Meta(description="At most 128; without any the image's faces are detected.")] | None
+        Annotated[
+            list[FaceBox],
+            Meta(
+                description="At most 128, and 256 of all images together; each needs its `pts`. Without any the "
+                "image's faces are detected."
+            ),
+        ]
+        | NothingObject
+        | None
     ) = None
 
 
@@ -163,15 +172,6 @@ class VerifyFaces(Struct):
 
 
 # --- answers -------------------------------------------------------------------------------------
-
-
-class FaceQuality(Struct):
-    """What a face is worth for being known again."""
-
-    quality: Annotated[Quality, Meta(description="`clear`, or what is wrong with it.")]
-    orientation: Annotated[
-        Orientation, Meta(description="Where the top of the head points, in the image as a person sees it.")
-    ]
 
 
 class AddedFace(Timed):

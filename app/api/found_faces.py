@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.api import face_schemas
+from app.api import face_schemas, schemas
 from app.api.rows import bounding_box, raw
 from app.services.face_pipeline import FaceQuality
 from app.services.face_search import FaceHits
@@ -33,9 +33,9 @@ def face_hit(hit: ScoredRow) -> face_schemas.FaceHit:
     )
 
 
-def face_quality(face: FaceQuality) -> face_schemas.FaceQuality:
+def face_quality(face: FaceQuality) -> schemas.FaceQuality:
     """What a face is worth."""
-    return face_schemas.FaceQuality(face.quality, face.orientation)
+    return schemas.FaceQuality(face.quality, face.orientation)
 
 
 def _searched(face: FaceHits) -> face_schemas.SearchedFace:

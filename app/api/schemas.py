@@ -6,6 +6,9 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from app.vision.orientation import Orientation
+from app.vision.quality import Quality
+
 # Typed clients send empty objects, and some languages empty arrays, for "not given".
 Nothing = Annotated[list[Any], Meta(max_length=0, description="An empty array means: not given.")]
 
@@ -150,7 +153,10 @@ class Timings(Struct):
 class Timed(Struct, kw_only=True):
     """An answer that can tell how long it took."""
 
-    timings: Annotated[Timings, Meta(description="Only where `params.timings` asks for it.")] | UnsetType = UNSET
+    timings: (
+        Annotated[Timings, Meta(description="Where `params.timings` asks for it; without stages that did not run.")]
+        | UnsetType
+    ) = UNSET
 
 
 class Empty(Struct):
@@ -258,6 +264,15 @@ class ImageSearchResults(Timed):
     search_results: list[ImageResults]
 
 
+class FaceQuality(Struct):
+    """What a face is worth for being known again."""
+
+    quality: Annotated[Quality, Meta(description="`clear`, or what is wrong with it.")]
+    orientation: Annotated[
+        Orientation, Meta(description="Where the top of the head points, in the image as a person sees it.")
+    ]
+
+
 class Live(Struct):
     """The process answers."""
 
@@ -278,3 +293,5 @@ class Error(Struct):
     code: Annotated[str, Meta(description="A word for programs.", examples=["group_not_found"])]
     request_id: Annotated[str, Meta(description="Also in the header `X-Request-ID` and in the service's log.")]
     index: Annotated[int, Meta(ge=0, description="Position of the list item to blame.")] | UnsetType = UNSET
+    face_quality: Annotated[FaceQuality, Meta(description="With `bad_face`.")] | UnsetType = UNSET
+    face_number: Annotated[int, Meta(ge=2, description="With `multiple_faces`: how many.")] | UnsetType = UNSET

@@ -151,8 +151,10 @@ class SupervisedProcess:
             if time.monotonic() - started > 60:
                 delay = 0.2
             name = self._program.name if self._program is not None else "program"
-            status = process.returncode if process is not None else "none"
-            self._log.error("%s stopped (exit status %s); starting it again", name, status)
+            if process is not None:
+                self._log.error("%s stopped (exit status %s); starting it again", name, process.returncode)
+            else:
+                self._log.error("%s is not running; trying to start it again", name)
             await self._end(0)
             await asyncio.sleep(delay)
             delay = min(delay * 2, 30.0)

@@ -17,6 +17,7 @@ from app.services.identities import IdentityRule
 from app.services.identity_sample import IdentitySample
 from app.services.pair_scores import PairScores
 from app.services.rows import RowGate
+from app.services.threads import in_thread
 from app.store.groups import GroupStore
 from app.store.records import Family, Metric
 from app.vision.calibration import calibration
@@ -117,11 +118,11 @@ class Calibrate:
                 sample = IdentitySample(most)
                 seen = await self._read(family, group, wish.identities, sample)
                 _require_pairs(seen, sample, wish.identities)
-                vectors, identities = await self._in_thread(sample.arrays)
+                vectors, identities = await in_thread(self._threads, sample.arrays)
                 scores = PairScores(vectors, identities, Metric(spec.metric), calibration(spec.calibration))
                 for block in range(scores.blocks):
-                    await self._in_thread(partial(scores.count, block))
-                rates = await self._in_thread(partial(_rates, scores, wish))
+                    await in_thread(self._threads, partial(scores.count, block))
+                rates = await in_thread(self._threads, partial(_rates, scores, wish))
         return CalibrationReport(
             model_id=spec.model_id,
             count=seen.rows,
@@ -152,9 +153,6 @@ class Calibrate:
             after = page.after
             if after is None:
                 return _Seen(rows, left_out)
-
-    async def _in_thread(self, work: Callable[[], ResultT]) -> ResultT:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
 @dataclass(frozen=True, slots=True)

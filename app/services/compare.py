@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -14,6 +13,7 @@ from app.inference.models import EmbedderSpec
 from app.services.budget import MemoryBudget
 from app.services.closest import Block, Closest
 from app.services.rows import RowGate, ScoredRow, Terms
+from app.services.threads import in_thread
 from app.store.groups import GroupStore
 from app.store.records import Family, Metric, Row
 from app.vision.calibration import Calibration, calibration
@@ -107,7 +107,7 @@ class Compare:
         while True:
             page = await self._store.embeddings(Family.FACE, group, after=after, limit=rows)
             if page.ids:
-                yield await self._in_thread(partial(Block.of, page.ids, page.vectors, Metric(spec.metric)))
+                yield await in_thread(self._threads, partial(Block.of, page.ids, page.vectors, Metric(spec.metric)))
             after = page.after
             if after is None:
                 return
@@ -119,9 +119,9 @@ class Compare:
         closest = Closest(block, Metric(spec.metric), bound=scale.bound(terms.threshold), limit=terms.limit)
         ids: list[str] = []
         async for other in others:
-            await self._in_thread(partial(closest.pass_by, other, skip_same_ids=skip_same_ids))
+            await in_thread(self._threads, partial(closest.pass_by, other, skip_same_ids=skip_same_ids))
             ids += other.ids
-        return await self._in_thread(lambda: _scored(block, closest, ids, scale, terms))
+        return await in_thread(self._threads, lambda: _scored(block, closest, ids, scale, terms))
 
     async def _with_rows(self, base: str, target: str, found: list[_Found]) -> list[ComparedFace]:
         rows = await self._store.rows_of(Family.FACE, target, [each.id for each in found])
@@ -134,9 +134,6 @@ class Compare:
             if each.id in rows and hits:  # both may have been deleted meanwhile
                 faces.append(ComparedFace(rows[each.id], hits))
         return faces
-
-    async def _in_thread(self, work: Callable[[], ResultT]) -> ResultT:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
 def _scored(block: Block, closest: Closest, ids: list[str], scale: Calibration, terms: Terms) -> list[_Found]:

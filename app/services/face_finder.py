@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from app.catalogue.roles import BOXES, LANDMARKS, SCORES
 from app.errors import InvalidBoundingBox
 from app.inference.models import DetectorSpec, ServedModel
-from app.services.fan_out import for_each, in_portions
+from app.services.fan_out import for_each, for_each_face
 from app.services.image_source import ImageSource
 from app.vision.close_up import (
     Arrays,
@@ -36,6 +36,8 @@ from app.vision.quarters import QUARTERS
 
 # How often a tilted face is set upright and looked at again: a first guess of its tilt can be off by another 40°.
 _STRAIGHTENINGS = 2
+# Share of a given box that must lie in the image: faces at its edge do, and what shows nothing would match its like.
+_LEAST_INSIDE = 0.25
 
 Image = NDArray[np.uint8]
 Points = tuple[tuple[float, float], ...]
@@ -63,19 +65,16 @@ class FaceFinder:
         frame = await self._source.in_thread(
             partial(letterbox, image, long_side=spec.input_long_side, multiple=spec.input_multiple)
         )
-        quarter, found = 0, await self._detected(image, frame, spec)
+        quarter, found = 0, await self._detected(image, frame, 0, spec)
         if not found:
             quarter, found = await self._glance(image, frame, spec)
         standing = await self._straightened(image, spec, quarter, found)
         faces = [face for face, _ in standing]
         most = _quarter_of_most([stands for _, stands in standing])
-        if most in (None, quarter):
+        if most is None or most == quarter:
             return largest_first(faces)
-        again = await self._detected(image, frame.turned(most), spec)
-        together = without_doubles([*faces, *again], spec.nms_iou)
-        fresh = [face for face in together if face not in faces]
-        known = [face for face in together if face in faces]
-        return largest_first([*known, *(face for face, _ in await self._straightened(image, spec, most, fresh))])
+        again = await self._straightened(image, spec, most, await self._detected(image, frame, most, spec))
+        return without_doubles([*faces, *(face for face, _ in again)], spec.nms_iou)
 
     async def boxed(self, image: Image, points: Points) -> BoxedFace:
         """The face in a box that the caller gave, by its landmarks where the detector sees it there.
@@ -85,13 +84,14 @@ class FaceFinder:
             points: four corners: the face's top left, top right, bottom right, bottom left.
 
         Raises:
-            InvalidBoundingBox: the box does not touch the image.
+            InvalidBoundingBox: less than a quarter of the box lies in the image.
         """
-        box = Quadrilateral(np.array(points))
-        if not box.overlaps(image.shape[1], image.shape[0]):
+        box = Quadrilateral(points)
+        if box.share_inside(image.shape[1], image.shape[0]) < _LEAST_INSIDE:
+            whole = [[round(x), round(y)] for x, y in points]
             message = (
-                f"The bounding box lies outside the image, which is {image.shape[1]}×{image.shape[0]} pixels as a "
-                "person sees it: send a box inside it."
+                f"The bounding box {whole} lies outside the image or for the most part outside it; as a person sees it "
+                f"the image is {image.shape[1]}×{image.shape[0]} pixels: send a box inside it."
             )
             raise InvalidBoundingBox(message)
         spec = await self._detector.spec()
@@ -102,20 +102,25 @@ class FaceFinder:
             landmarks = best.landmarks
         else:
             landmarks = mapped(expected_landmarks(upright), to_image).astype(np.float32)
-        whole = tuple((round(x), round(y)) for x, y in points)
-        return BoxedFace(whole, min(box.width, box.height), landmarks, to_image)
+        corners = tuple((round(x), round(y)) for x, y in points)
+        return BoxedFace(corners, min(box.width, box.height), landmarks, to_image)
 
-    async def _detected(self, image: Image, frame: Letterbox, spec: DetectorSpec) -> list[Face]:
-        boxes, scores, landmarks = await self._candidates(frame.pixels)
-        return faces_from_candidates(
-            boxes,
-            scores,
-            landmarks,
-            frame,
-            width=image.shape[1],
-            height=image.shape[0],
-            score_threshold=spec.score_threshold,
-            nms_iou=spec.nms_iou,
+    async def _detected(self, image: Image, frame: Letterbox, quarter: int, spec: DetectorSpec) -> list[Face]:
+        """What the detector sees in the image turned by so many quarters."""
+        turned = await self._source.in_thread(partial(frame.turned, quarter)) if quarter else frame
+        boxes, scores, landmarks = await self._candidates(turned.pixels)
+        return await self._source.in_thread(
+            partial(
+                faces_from_candidates,
+                boxes,
+                scores,
+                landmarks,
+                turned,
+                width=image.shape[1],
+                height=image.shape[0],
+                score_threshold=spec.score_threshold,
+                nms_iou=spec.nms_iou,
+            )
         )
 
     async def _glance(self, image: Image, frame: Letterbox, spec: DetectorSpec) -> tuple[int, list[Face]]:
@@ -124,7 +129,7 @@ class FaceFinder:
             partial(frame.smaller, long_side=spec.input_long_side // 2, multiple=spec.input_multiple)
         )
         turns = QUARTERS[1:]
-        glances = await for_each(turns, lambda quarter: self._detected(image, small.turned(quarter), spec))
+        glances = await for_each(turns, lambda quarter: self._detected(image, small, quarter, spec))
         worth = [
             sum(upright_merit(face.landmarks, face.score, quarter) for face in faces)
             for quarter, faces in zip(turns, glances, strict=True)
@@ -132,7 +137,7 @@ class FaceFinder:
         best = int(np.argmax(worth))
         if not glances[best]:
             return 0, []
-        return turns[best], await self._detected(image, frame.turned(turns[best]), spec) or glances[best]
+        return turns[best], await self._detected(image, frame, turns[best], spec) or glances[best]
 
     async def _straightened(
         self, image: Image, spec: DetectorSpec, quarter: int, faces: Sequence[Face]
@@ -145,7 +150,7 @@ class FaceFinder:
             quarter: the turn in which the image was looked at.
             faces: what was found.
         """
-        looked_at = await in_portions(faces, partial(self._look_closely, image, spec, quarter))
+        looked_at = await for_each_face(faces, partial(self._look_closely, image, spec, quarter))
         return [face for face in looked_at if face is not None]
 
     async def _look_closely(
@@ -174,7 +179,9 @@ class FaceFinder:
         return best
 
     async def _looks(self, shown: CloseUp, quarters: Sequence[int], expected: Matrix) -> list[Look]:
-        return looks(shown, quarters, await self._candidates(strip(shown, quarters)), expected)
+        turns = await self._source.in_thread(partial(strip, shown, quarters))
+        candidates = await self._candidates(turns)
+        return await self._source.in_thread(partial(looks, shown, quarters, candidates, expected))
 
     async def _candidates(self, pixels: Image) -> Arrays:
         outputs = (await self._detector.infer(pixels)).outputs

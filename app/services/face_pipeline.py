@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app.catalogue.roles import EMBEDDING, QUALITY
 from app.inference.models import DetectorSpec, EmbedderSpec, QualitySpec, ServedModel
 from app.services.face_finder import FaceFinder, Points
-from app.services.fan_out import in_portions, side_by_side
+from app.services.fan_out import for_each, for_each_face
 from app.services.image_source import ImageSource
 from app.services.rows import Embedded
 from app.stages import Stage, stage
@@ -75,16 +75,26 @@ class FacesInImage:
 
     async def embed(self, faces: Sequence[FoundFace]) -> list[Embedded]:
         """Embeddings of some of the faces, in their order."""
-        return await in_portions(faces, self._embed)
+        return await for_each_face(faces, self._embed)
 
     async def judge(self, faces: Sequence[FoundFace]) -> list[FaceQuality]:
         """What some of the faces are worth, in their order."""
-        return await in_portions(faces, self._judge)
+        return await for_each_face(faces, self._judge)
 
     async def judge_and_embed(self, face: FoundFace) -> tuple[FaceQuality, Embedded]:
         """Both for one face, side by side."""
         await self._chip(face, await self._models.embedder.spec())
-        return await side_by_side(self._judge(face), self._embed(face))
+        worth: list[FaceQuality] = []
+        embedded: list[Embedded] = []
+
+        async def judge() -> None:
+            worth.append(await self._judge(face))
+
+        async def embed() -> None:
+            embedded.append(await self._embed(face))
+
+        await for_each((judge, embed), lambda work: work())
+        return worth[0], embedded[0]
 
     async def _embed(self, face: FoundFace) -> Embedded:
         chip = await self._chip(face, await self._models.embedder.spec())
@@ -145,7 +155,7 @@ class FacePipeline:
             with stage(Stage.DETECT):
                 faces: Sequence[FoundFace]
                 if boxes:
-                    faces = await in_portions(boxes, partial(self._finder.boxed, image))
+                    faces = await for_each_face(boxes, partial(self._finder.boxed, image))
                 else:
                     faces = await self._finder.faces(image)
             yield FacesInImage(image, faces, source=self._source, models=self._models)

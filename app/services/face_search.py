@@ -173,7 +173,10 @@ class FaceSearch:
             message = "No face was found in the image: send one that shows a face."
             raise NoFace(message)
         if not large:
-            message = f"No face of at least {least}×{least} pixels was found in the image: send a larger picture of it."
+            message = (
+                f"No face of at least {least}×{least} pixels was found in the image, the largest has a shorter side of "
+                f"{max(face.shorter_side for face in faces):g}: send a larger picture of it."
+            )
             raise NoFace(message)
         if len(large) > 1 and not self._rules.several_allowed:
             message = f"{len(large)} faces were found in the image, one is allowed: send a picture of one person."
@@ -187,8 +190,5 @@ def _require_good(face: FaceQuality) -> None:
     faults = [_FAULTS[face.quality]] if face.quality in _FAULTS else []
     if face.orientation is not Orientation.UP:
         faults.append(f"the top of the head points {face.orientation.replace('_', ' ')} (orientation)")
-    message = (
-        f"The face is not good enough to be stored: {' and '.join(faults)}. Send a better picture, or leave out "
-        "reject_bad_face."
-    )
+    message = f"The face is not good enough to be stored: {' and '.join(faults)}. Send a better picture of it."
     raise BadFace(message, extra={"face_quality": {"quality": face.quality, "orientation": face.orientation}})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar, cast
+from typing import TypeVar
 
 from app.errors import FetchFailed, FetchTimeout, InvalidRequest, LikenessError, TooLarge, UndecodableImage
 
@@ -14,20 +14,33 @@ ResultT = TypeVar("ResultT")
 # What an image of a list can be to blame for; a model that is down is nobody's item's fault.
 _OF_THE_ITEM = (InvalidRequest, TooLarge, UndecodableImage, FetchFailed, FetchTimeout)
 # Images of one request at work together: one request must not take the whole service for itself.
-_AT_ONCE = 8
+_IMAGES_AT_ONCE = 8
 # Faces of one image at work together.
 _FACES_AT_ONCE = 16
 
 
-async def for_each(items: Sequence[ItemT], work: Callable[[ItemT], Awaitable[ResultT]]) -> list[ResultT]:
+async def for_each(
+    items: Sequence[ItemT], work: Callable[[ItemT], Awaitable[ResultT]], *, at_once: int | None = None
+) -> list[ResultT]:
     """Results of ``work`` for every item, in order.
 
     At the first failure the other items are cancelled and awaited: nothing goes on behind an answered request.
 
+    Args:
+        items: what to work on.
+        work: for one item.
+        at_once: most items at work together; None: all.
+
     Raises:
         LikenessError: the failure of the first item, in order of the list, that failed.
     """
-    tasks = [asyncio.ensure_future(work(item)) for item in items]
+    free = asyncio.Semaphore(at_once or len(items))
+
+    async def one(item: ItemT) -> ResultT:
+        async with free:
+            return await work(item)
+
+    tasks = [asyncio.ensure_future(one(item)) for item in items]
     try:
         return await asyncio.gather(*tasks)
     except BaseException as first:
@@ -44,35 +57,20 @@ async def for_each(items: Sequence[ItemT], work: Callable[[ItemT], Awaitable[Res
         raise
 
 
-async def side_by_side(one: Awaitable[ItemT], other: Awaitable[ResultT]) -> tuple[ItemT, ResultT]:
-    """Both results; as ``for_each``."""
-    outcomes: list[object] = await for_each((one, other), _awaited)
-    return cast("tuple[ItemT, ResultT]", tuple(outcomes))
-
-
-async def _awaited(awaitable: Awaitable[object]) -> object:
-    return await awaitable
-
-
-async def in_portions(items: Sequence[ItemT], work: Callable[[ItemT], Awaitable[ResultT]]) -> list[ResultT]:
+async def for_each_face(faces: Sequence[ItemT], work: Callable[[ItemT], Awaitable[ResultT]]) -> list[ResultT]:
     """As ``for_each``, some at a time: a crowd in one photo must not fill the queue of all."""
-    results: list[ResultT] = []
-    for start in range(0, len(items), _FACES_AT_ONCE):
-        results += await for_each(items[start : start + _FACES_AT_ONCE], work)
-    return results
+    return await for_each(faces, work, at_once=_FACES_AT_ONCE)
 
 
 async def for_each_image(images: Sequence[ItemT], work: Callable[[ItemT], Awaitable[ResultT]]) -> list[ResultT]:
     """As ``for_each``, a few at a time, and an error that an image is to blame for names its ``index``."""
-    free = asyncio.Semaphore(_AT_ONCE)
 
     async def one(place: tuple[int, ItemT]) -> ResultT:
         index, image = place
         try:
-            async with free:
-                return await work(image)
+            return await work(image)
         except _OF_THE_ITEM as error:
             error.index = index
             raise
 
-    return await for_each(list(enumerate(images)), one)
+    return await for_each(list(enumerate(images)), one, at_once=_IMAGES_AT_ONCE)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from app.fetch import Fetcher, is_data_uri
 from app.services.budget import MemoryBudget
+from app.services.threads import in_thread
 from app.stages import Stage, stage
 from app.vision.decode import decode, read_header
 
@@ -91,11 +92,4 @@ class ImageSource:
 
     async def in_thread(self, work: Callable[[], ResultT]) -> ResultT:
         """Runs ``work`` in a worker thread; a cancelled caller leaves only after it ended: it still holds memory."""
-        running = self._threads.submit(work)
-        future = asyncio.wrap_future(running)
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            if not running.cancel():  # it has begun, and threads cannot be stopped
-                await asyncio.wait([future])
-            raise
+        return await in_thread(self._threads, work)

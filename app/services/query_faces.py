@@ -116,6 +116,7 @@ class QueryFaces:
         spec = await self.spec()
         for group in groups:
             await self._gate.admits(group, spec)
+        check_size(sum(len(image.boxes) for image in query.images) * len(groups), terms.limit)
         asked = AskedFaces(spec, await self.of_images(query))
         require_one_model([face.embedded for face in asked.faces], spec)
         check_size(len(asked.faces) * len(groups), terms.limit)

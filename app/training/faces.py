@@ -98,13 +98,15 @@ def persons(faces: Sequence[TrainingFace], embeddings: NDArray[np.float32]) -> N
         embeddings: FP32 [faces,D] of the default face embedder.
     """
     names = np.asarray([_person(face.photo) for face in faces])
-    distances = np.linalg.norm(embeddings[:, None] - embeddings, axis=2)
-    linked = (names[:, None] == names) | (distances < SAME_PERSON)
-    while True:
-        further = linked @ linked
-        if (further == linked).all():
-            return np.asarray(np.unique(linked.argmax(1), return_inverse=True)[1], np.int64)
-        linked = further
+    points = embeddings.astype(np.float64)
+    squares = np.einsum("nd,nd->n", points, points)
+    near = squares[:, None] + squares - 2 * points @ points.T < SAME_PERSON**2
+    linked = (names[:, None] == names) | near
+    # The lowest number among those linked goes around until nobody hears of a lower one.
+    numbers = np.arange(len(faces))
+    while (lower := np.where(linked, numbers, len(faces)).min(axis=1, initial=len(faces))).tolist() != numbers.tolist():
+        numbers = lower
+    return np.asarray(np.unique(numbers, return_inverse=True)[1], np.int64)
 
 
 def _person(name: str) -> str:

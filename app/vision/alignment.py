@@ -15,6 +15,8 @@ from app.vision.homography import Matrix, homogeneous, inverse, mapped, scaling
 _REDUCE_FROM = 2.0
 # Pixels of the source that bilinear sampling may touch beyond the chip's outline.
 _MARGIN = 2
+# Pixels that are copied at a time: 4 MB.
+_ROWS_OF_PIXELS = 1_000_000
 # Beyond it a chip would show what lies near the horizon of its perspective: a smear.
 _LEAST_DEPTH = 0.05
 
@@ -93,17 +95,24 @@ def cut(image: NDArray[np.uint8], to_image: Matrix, size: int) -> NDArray[np.uin
     right, bottom = np.clip(np.ceil(corners.max(axis=0)).astype(int) + _MARGIN, 0, [width, height])
     if right <= left or bottom <= top:
         return np.zeros((size, size, 3), np.uint8)
-    region = Image.fromarray(image[top:bottom, left:right])
+    region = image[top:bottom, left:right]
     inner = np.array([[1.0, 0, -left], [0, 1, -top], [0, 0, 1]]) @ to_image
     scale = scaling(to_image, np.full(2, size / 2))  # image pixels per chip pixel
     if scale >= _REDUCE_FROM:
         factor = int(scale + 1e-6)
-        region = region.reduce(factor)
+        region = _reduced(region, factor)
         inner = np.diag([1 / factor, 1 / factor, 1.0]) @ inner
     inner = inner / inner[2, 2]
     if inner[2, 0] == inner[2, 1] == 0:
         method, coefficients = Image.Transform.AFFINE, inner[:2].ravel()
     else:
         method, coefficients = Image.Transform.PERSPECTIVE, inner.ravel()[:8]
-    chip = region.transform((size, size), method, coefficients.tolist(), Image.Resampling.BILINEAR)
+    chip = Image.fromarray(region).transform((size, size), method, coefficients.tolist(), Image.Resampling.BILINEAR)
     return np.asarray(chip)
+
+
+def _reduced(region: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Averages blocks of pixels, some rows at a time: Pillow would copy all of a large photo first."""
+    rows = max(1, _ROWS_OF_PIXELS // (region.shape[1] * factor)) * factor
+    bands = [Image.fromarray(region[top : top + rows]).reduce(factor) for top in range(0, len(region), rows)]
+    return np.concatenate([np.asarray(band) for band in bands])

@@ -21,17 +21,14 @@ class BoxedFace:
         shorter_side: of the box, in pixels.
         landmarks: FP32 [5, 2], in pixels of the image.
         frame: [3, 3], the map from the rectified box's plane to the image.
+        score: none: the caller, not the detector, says that there is a face.
     """
 
     points: tuple[tuple[int, int], ...]
     shorter_side: float
     landmarks: NDArray[np.float32]
     frame: Matrix
-
-    @property
-    def score(self) -> None:
-        """None: the caller, not the detector, says that there is a face."""
-        return
+    score: None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,16 +39,13 @@ class Face:
         box: left, top, right, bottom, inside the image.
         score: detection confidence in [0, 1].
         landmarks: FP32 [5, 2]: right eye, left eye, nose tip, right and left mouth corner, as (x, y).
+        frame: none: the plane in which the face is not distorted is the image's.
     """
 
     box: tuple[float, float, float, float]
     score: float
     landmarks: NDArray[np.float32]
-
-    @property
-    def frame(self) -> None:
-        """None: the plane in which the face is not distorted is the image's."""
-        return
+    frame: None = None
 
     @property
     def width(self) -> float:
@@ -64,9 +58,10 @@ class Face:
         return self.box[3] - self.box[1]
 
     @property
-    def shorter_side(self) -> float:
-        """Of the box, in pixels."""
-        return min(self.width, self.height)
+    def shorter_side(self) -> int:
+        """Of the box, in whole pixels, as clients see it."""
+        (left, top), _, (right, bottom), _ = self.points
+        return min(right - left, bottom - top)
 
     def with_landmarks(self, landmarks: NDArray[np.floating]) -> Face:
         """The same face with better landmarks, [5, 2]."""

@@ -11,11 +11,12 @@ Matrix = NDArray[np.float64]
 def homography(source: Matrix, target: Matrix) -> Matrix:
     """The map that takes four points to four points.
 
-    Hartley and Zisserman, *Multiple View Geometry in Computer Vision*, section 4.1, with the last entry fixed to 1.
+    Hartley and Zisserman, *Multiple View Geometry in Computer Vision*, section 4.1, with the depth of the source's
+    centre fixed to 1: between convex quadrilaterals the centre never lies on the horizon, whatever else does.
 
     Args:
-        source: [4, 2], no three of them on a line.
-        target: [4, 2], no three of them on a line.
+        source: [4, 2], a convex quadrilateral.
+        target: [4, 2], a convex quadrilateral.
 
     Returns:
         [3, 3].
@@ -23,12 +24,14 @@ def homography(source: Matrix, target: Matrix) -> Matrix:
     Raises:
         np.linalg.LinAlgError: three points lie on a line.
     """
+    centre = source.mean(axis=0)
     rows = []
-    for (x, y), (u, v) in zip(source, target, strict=True):
+    for (x, y), (u, v) in zip(source - centre, target, strict=True):
         rows.append([x, y, 1, 0, 0, 0, -u * x, -u * y])
         rows.append([0, 0, 0, x, y, 1, -v * x, -v * y])
     solved = np.linalg.solve(np.array(rows, np.float64), target.astype(np.float64).ravel())
-    return np.append(solved, 1.0).reshape(3, 3)
+    to_centre = np.array([[1, 0, -centre[0]], [0, 1, -centre[1]], [0, 0, 1]])
+    return np.asarray(np.append(solved, 1.0).reshape(3, 3) @ to_centre)
 
 
 def affine(source: Matrix, target: Matrix) -> Matrix:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,24 +19,28 @@ class Quadrilateral:
     """Four corners in an image: the face's top left, top right, bottom right, bottom left.
 
     Args:
-        corners: [4, 2] as (x, y), in pixels. Corners named the other way round are put in order: a face is never
+        corners: four points (x, y), in pixels. Corners named the other way round are put in order: a face is never
             mirrored.
 
     Raises:
         ValueError: the corners span no area, or their sides cross or turn inwards; the sentence says which.
     """
 
-    def __init__(self, corners: NDArray[np.floating]) -> None:
-        points = np.asarray(corners, np.float64)
-        if len(np.unique(points, axis=0)) < 4:
+    def __init__(self, corners: Sequence[Sequence[float]]) -> None:
+        # In plain numbers: a request may bring hundreds of boxes, and small arrays are slow.
+        points = [(float(x), float(y)) for x, y in corners]
+        if len(set(points)) < 4:
             raise ValueError("two of its corners are one point")
-        turns = _turns(points)
-        longest = max(float(np.linalg.norm(points - np.roll(points, 1, axis=0), axis=1).max()), 1e-9)
-        if (np.abs(turns) < _FLATTEST * longest**2).any():
+        following = [*points[1:], points[0]]
+        sides = [(x2 - x1, y2 - y1) for (x1, y1), (x2, y2) in zip(points, following, strict=True)]
+        # Where the way around turns clockwise as seen (y points down), the cross product of two sides is positive.
+        turns = [ax * by - ay * bx for (ax, ay), (bx, by) in zip([sides[-1], *sides], sides, strict=False)]
+        flattest = _FLATTEST * max(x * x + y * y for x, y in sides)
+        if any(abs(turn) < flattest for turn in turns):
             raise ValueError("three of its corners lie on a line")
-        if not (turns > 0).all() and not (turns < 0).all():
+        if len({turn > 0 for turn in turns}) > 1:
             raise ValueError("its sides cross or turn inwards")
-        self._points = points if turns[0] > 0 else points[[0, 3, 2, 1]]
+        self._points = np.array(points if turns[0] > 0 else [points[index] for index in (0, 3, 2, 1)])
 
     @property
     def corners(self) -> Matrix:
@@ -53,19 +59,18 @@ class Quadrilateral:
         left, right = self._points[3] - self._points[0], self._points[2] - self._points[1]
         return float(np.linalg.norm(left) + np.linalg.norm(right)) / 2
 
-    def overlaps(self, width: int, height: int) -> bool:
-        """Whether any of it lies inside an image of that size: one of two convex shapes has no separating side.
+    def share_inside(self, width: int, height: int) -> float:
+        """The share of its area that lies inside an image of that size.
 
-        By the separating axis theorem, over the sides of both.
+        What is left after each of the image's sides has cut off what lies beyond it (Sutherland and Hodgman, "Reentrant
+        polygon clipping", Communications of the ACM 17(1), 1974).
         """
-        image = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
-        for shape in (self._points, image):
-            for side in np.roll(shape, -1, axis=0) - shape:
-                axis = np.array([-side[1], side[0]])
-                ours, theirs = self._points @ axis, image @ axis
-                if ours.max() <= theirs.min() or theirs.max() <= ours.min():
-                    return False
-        return True
+        rest = self._points
+        for axis, bound, sign in ((0, 0, 1), (0, width, -1), (1, 0, 1), (1, height, -1)):
+            rest = _cut_off(rest, (rest[:, axis] - bound) * sign)
+            if len(rest) < 3:
+                return 0.0
+        return _area(rest) / _area(self._points)
 
     def rectified(self, rectangle: Matrix, surroundings: Matrix) -> Matrix:
         """The map [3, 3] that takes an upright rectangle to the corners.
@@ -82,7 +87,19 @@ class Quadrilateral:
         return affine(rectangle, self._points)
 
 
-def _turns(points: Matrix) -> NDArray[np.float64]:
-    """At each corner the cross product of the side before it and the one after: positive where it turns clockwise."""
-    before, after = points - np.roll(points, 1, axis=0), np.roll(points, -1, axis=0) - points
-    return np.asarray(before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0])
+def _cut_off(points: Matrix, inside: NDArray[np.float64]) -> Matrix:
+    """A convex polygon without the part where ``inside``, a distance that grows evenly, is negative."""
+    kept = []
+    for index, point in enumerate(points):
+        other = (index + 1) % len(points)
+        if inside[index] >= 0:
+            kept.append(point)
+        if inside[index] * inside[other] < 0:
+            kept.append(point + (points[other] - point) * inside[index] / (inside[index] - inside[other]))
+    return np.array(kept).reshape(-1, 2)
+
+
+def _area(points: Matrix) -> float:
+    """Of a clockwise polygon, by the shoelace formula."""
+    following = np.roll(points, -1, axis=0)
+    return float((points[:, 0] * following[:, 1] - following[:, 0] * points[:, 1]).sum() / 2)

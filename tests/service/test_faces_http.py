@@ -28,8 +28,10 @@ BAD_BOXES = {
     "crossing sides": ([[10, 20], [60, 80], [60, 20], [10, 80]], "cross"),
     "outside the image": ([[400, 20], [460, 20], [460, 80], [400, 80]], "320×240"),
     "strings": ([["10", "20"], [60, 20], [60, 80], [10, 80]], "numbers"),
-    "a number beyond all bounds": ([[10**30, 20], [60, 20], [60, 80], [10, 80]], "numbers"),
+    "a number beyond all bounds": ([[10**30, 20], [60, 20], [60, 80], [10, 80]], "beyond"),
     "no array": ("10,20,60,80", "no array"),
+    "a corner in the image and no more": ([[-500, -500], [5, -500], [5, 5], [-500, 5]], "320×240"),
+    "no whole pixel": ([[5, 5], [5.01, 5], [5.01, 5.01], [5, 5.01]], "one point"),
 }
 
 
@@ -40,7 +42,7 @@ def test_a_box_that_is_none_is_refused_by_every_call(service: RunningService, gr
     if call in {"add", "update"}:
         image = {"id": "x", "uri": IMAGE, "bounding_box": {"pts": pts}}
         reply = service.call("POST", f"{group}/{call}", {"image": image})
-        if call == "update" and name == "outside the image":
+        if call == "update" and name in {"outside the image", "a corner in the image and no more"}:
             assert reply.body["code"] == "image_not_found", "found out before the image is looked at"
             return
     else:
@@ -86,6 +88,15 @@ def test_a_search_with_boxes_that_does_not_fit_is_refused(
     reply = service.call("POST", MULTI, {"data": [{"uri": IMAGE}], "groups": ["boxes-http"], **change})
     assert (reply.status, reply.body["code"]) == (status, code), reply
     assert word in reply.body["error"]
+
+
+def test_a_box_whose_perspective_is_strong_is_searched_like_any_other(service: RunningService, group: str) -> None:
+    boxes = [{"pts": [[0, 0], [240, 0], [160, 200], [80, 200]]}, {"pts": [[10, 10], [20, 10], [300, 220], [0, 230]]}]
+    reply = service.call(
+        "POST", f"{group}/pts/search", {"data": [{"uri": IMAGE, "attribute": {"bounding_boxes": boxes}}]}
+    )
+    assert reply.status == 200, reply
+    assert [face["bounding_box"] for face in reply.body["search_results"][0]["faces"]] == boxes
 
 
 @pytest.mark.parametrize("empty", [{}, [], None])

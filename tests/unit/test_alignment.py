@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 
+from app.vision import alignment
 from app.vision.alignment import aligned_chip, cut, similarity_transform
 
 TEMPLATE = ((47.55, 46.60), (100.48, 46.60), (74.01, 76.56), (50.41, 103.02), (97.61, 103.02))
@@ -73,3 +75,27 @@ def test_a_large_face_is_averaged_and_not_skipped_through() -> None:
     image[:, ::2] = 255
     chip = cut(image, np.diag([8.0, 8.0, 1.0]), 150)
     assert np.abs(chip.astype(int) - 127).max() <= 2
+
+
+def test_a_large_region_is_averaged_in_bands_as_if_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (403, 611, 3), np.uint8)
+    at_once = cut(image, np.diag([3.0, 3.0, 1.0]), 130)
+    monkeypatch.setattr(alignment, "_ROWS_OF_PIXELS", 611 * 3 * 5)
+    assert (cut(image, np.diag([3.0, 3.0, 1.0]), 130) == at_once).all()
+
+
+def test_a_chip_that_reaches_to_the_horizon_is_black() -> None:
+    image = np.full((100, 100, 3), 200, np.uint8)
+    tilted = np.array([[1.0, 0, 0], [0, 1, 0], [0.02, 0, -1]])
+    assert (cut(image, tilted, 100) == 0).all()
+
+
+def test_a_face_is_cut_through_the_plane_in_which_it_is_not_distorted() -> None:
+    # The face lies in the image at half its width: the frame stretches it again.
+    image = np.random.default_rng(0).integers(0, 256, (150, 150, 3), np.uint8)
+    squeezed = np.asarray(Image.fromarray(image).resize((75, 150), Image.Resampling.BOX))
+    frame = np.diag([0.5, 1.0, 1.0])
+    landmarks = ((np.array(TEMPLATE) + 0.5) * [0.5, 1]).astype(np.float32)
+    chip = aligned_chip(squeezed, landmarks, TEMPLATE, 150, frame=frame)
+    wide = np.asarray(Image.fromarray(squeezed).resize((150, 150), Image.Resampling.BILINEAR))
+    assert np.abs(chip.astype(int) - wide).mean() < 4

@@ -35,7 +35,7 @@ def test_any_quadrilateral_is_taken_as_it_was_sent(pts: str) -> None:
     assert given_box(sent(pts), field="box") == tuple((x, y) for x, y in json.loads(pts))
 
 
-@pytest.mark.parametrize("pts", ["[]", "null", " [ ] "])
+@pytest.mark.parametrize("pts", ["[]", "null", " [ ] ", "{}"])
 def test_an_empty_box_was_not_given(pts: str) -> None:
     assert given_box(sent(pts), field="box") is None
 
@@ -45,9 +45,9 @@ def test_an_empty_box_was_not_given(pts: str) -> None:
     [
         ("[[10,20],[60,20],[60,80]]", "box.pts has 3 points: send four corners"),
         ("[[1,2],[3,2],[3,4],[2,4],[1,4]]", "box.pts has 5 points"),
-        ('"10,20,60,80"', "box.pts has no array"),
-        ("{}", "box.pts has no array"),
-        ("7", "box.pts has no array"),
+        ('"10,20,60,80"', "box.pts is no array"),
+        ('{"x":1}', "box.pts is no array"),
+        ("7", "box.pts is no array"),
         ("[[10,20],[60,20],[60,80],[10,20]]", "two of its corners are one point"),
         ("[[10,20],[10,20],[10,20],[10,20]]", "two of its corners are one point"),
         ("[[10,20],[60,20],[110,20],[10,80]]", "three of its corners lie on a line"),
@@ -58,9 +58,11 @@ def test_an_empty_box_was_not_given(pts: str) -> None:
         ("[[10],[60,20],[60,80],[10,80]]", "four pairs of numbers"),
         ("[[10,20,1],[60,20,1],[60,80,1],[10,80,1]]", "four pairs of numbers"),
         ("[10,20,60,80]", "four pairs of numbers"),
-        ("[[1e7,20],[60,20],[60,80],[10,80]]", "four pairs of numbers"),
+        ("[[1e7,20],[60,20],[60,80],[10,80]]", "beyond 1000000 pixels"),
+        ("[[0,0],[0.001,0],[0.001,0.001],[0,0.001]]", "two of its corners are one point"),
+        ("[[0,0],[9,0.2],[18,0],[9,-0.2]]", "two of its corners are one point"),
         ("[[1e999,20],[60,20],[60,80],[10,80]]", "no number of pixels"),
-        ("[[1" + "0" * 400 + ",20],[60,20],[60,80],[10,80]]", "number"),
+        ("[[1" + "0" * 400 + ",20],[60,20],[60,80],[10,80]]", "beyond"),
         ("[" * 900 + "]" * 900, "box.pts has 1 points"),
     ],
 )
@@ -81,29 +83,30 @@ def test_images_come_with_their_boxes_or_without_any() -> None:
     boxes = {"bounding_boxes": [{"pts": SQUARE}, {"pts": [[0, 0], [5, 0], [5, 5], [0, 5]]}]}
     images = boxed_images(
         data({"uri": "a", "attribute": boxes}, {"uri": "b"}, {"uri": "c", "attribute": {}}, {"uri": "d", "attribute": []},
-             {"uri": "e", "attribute": {"bounding_boxes": []}}),
-        most=5,
+             {"uri": "e", "attribute": {"bounding_boxes": []}}, {"uri": "f", "attribute": {"bounding_boxes": {}}}),
+        most=6,
     )  # fmt: skip
     first = tuple((float(x), float(y)) for x, y in SQUARE)
     assert images[0] == QueryImage("a", (first, ((0, 0), (5, 0), (5, 5), (0, 5))))
-    assert images[1:] == [QueryImage(uri) for uri in "bcde"]
+    assert images[1:] == [QueryImage(uri) for uri in "bcdef"]
 
 
 @pytest.mark.parametrize(
     ("images", "index", "sentence"),
     [
         ([], None, "data has 0 entries"),
-        ([{"uri": "a"}] * 3, None, "data has 3 entries"),
+        ([{"uri": "a"}] * 4, None, "data has 4 entries"),
         ([{"uri": "a"}, {"uri": "b", "attribute": {"bounding_boxes": [{}]}}], 1, "[1].attribute.bounding_boxes[0].pts is missing"),
         ([{"uri": "a", "attribute": {"bounding_boxes": [{"pts": SQUARE}, {"pts": SQUARE[:3]}]}}], 0, "[0].attribute.bounding_boxes[1].pts has 3"),
         ([{"uri": "a", "attribute": {"bounding_boxes": [{"pts": SQUARE}] * 129}}], 0, "129 boxes: at most 128"),
+        ([{"uri": "a", "attribute": {"bounding_boxes": [{"pts": SQUARE}] * 128}}] * 2 + [{"uri": "b", "attribute": {"bounding_boxes": [{"pts": SQUARE}]}}], None, "257 boxes: at most 256"),
     ],
 )  # fmt: skip
 def test_a_list_of_boxes_that_does_not_fit_names_the_item(
     images: list[dict[str, Any]], index: int | None, sentence: str
 ) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        boxed_images(data(*images), most=2)
+        boxed_images(data(*images), most=3)
     assert sentence in caught.value.message
     assert caught.value.index == index
 

@@ -55,7 +55,7 @@ def test_the_answer_is_printed_and_the_plot_written(
     service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plot = tmp_path / "crew.svg"
-    options = ["--pattern", "{identity}-*", "--fmr", "0.01", "0.001", "--plot", str(plot), "--family", "image"]
+    options = ["--pattern", "{identity}-*", "--fmr", "0.01", "--fmr", "0.001", "--plot", str(plot), "--family", "image"]
     assert main(["calibrate", "crew", "--url", f"{service.url}/", *options]) == 0
     assert service.asked == [
         (

@@ -50,7 +50,7 @@ def test_a_close_up_shows_twice_the_longest_side_around_the_box() -> None:
 def test_the_close_up_of_a_box_that_leans_stands_upright() -> None:
     image = np.zeros((400, 400, 3), np.uint8)
     image[150:250, 150:250] = 200
-    lying = Quadrilateral(np.array([[150, 250], [150, 150], [250, 150], [250, 250]]))  # the top is on the left
+    lying = Quadrilateral([(150, 250), (150, 150), (250, 150), (250, 250)])  # the top is on the left
     image[150:250, 150:170] = 90  # the part at the top of the box
     shown = close_up(image, around_quadrilateral(lying)).pixels
     assert shown.shape == (SIDE, SIDE, 3)

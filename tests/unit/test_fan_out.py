@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from app.errors import BackendUnavailable, FetchFailed, UndecodableImage
-from app.services.fan_out import for_each, for_each_image
+from app.services.fan_out import for_each, for_each_face, for_each_image
 
 
 async def test_results_come_in_the_order_of_the_items() -> None:
@@ -113,3 +113,19 @@ async def test_one_request_has_only_a_few_images_at_work() -> None:
 
     await for_each_image(["x"] * 32, work)
     assert most == 8
+
+
+async def test_the_faces_of_a_crowd_follow_each_other_without_waiting_for_the_slowest() -> None:
+    begun: list[int] = []
+    slow = asyncio.Event()
+
+    async def work(face: int) -> int:
+        begun.append(face)
+        if face == 0:
+            await slow.wait()
+        elif face == 39:
+            slow.set()
+        return face
+
+    assert await for_each_face(range(40), work) == list(range(40))
+    assert begun == list(range(40))

@@ -34,11 +34,12 @@ def test_the_models_likeliest_class_is_the_quality(said: QualityClass) -> None:
 
 @pytest.mark.parametrize("said", QualityClass)
 def test_a_small_face_is_small_whatever_the_model_says(said: QualityClass) -> None:
-    assert face_quality(sure_of(said), face(width=39.9), RULES) is Quality.SMALL
-    assert face_quality(sure_of(said), face(height=39.9), RULES) is Quality.SMALL
+    assert face_quality(sure_of(said), face(width=39.4), RULES) is Quality.SMALL
+    assert face_quality(sure_of(said), face(height=39.4), RULES) is Quality.SMALL
 
 
-def test_a_face_of_just_the_smallest_side_is_not_small() -> None:
+def test_a_face_of_just_the_smallest_side_as_clients_see_it_is_not_small() -> None:
+    assert face_quality(sure_of(QualityClass.CLEAR), face(width=39.6), RULES) is Quality.CLEAR
     assert face_quality(sure_of(QualityClass.CLEAR), face(width=40, height=40), RULES) is Quality.CLEAR
 
 
