@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -22,6 +22,10 @@ _CLOSE_TIMEOUT_S = 2.0
 _CONFIG_TIMEOUT_S = 5.0
 # A model that is reloaded under a connection that stays is noticed after so long.
 _SPEC_AGE_S = 5.0
+# A server that was there and has gone is given so long to come back before its callers are told: the embedded one is
+# started again within a few seconds, and another one behind the same address may take its place.
+_PATIENCE_S = 15.0
+_RETRY_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +168,7 @@ def _points(template: Iterable[Sequence[float]]) -> tuple[tuple[float, float], .
 
 
 SpecT = TypeVar("SpecT", bound=ModelSpec)
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +218,7 @@ class ServedModel(Generic[SpecT]):
         self._spec: SpecT | None = None
         self._read_at = -math.inf
         self._losses = 0
+        self._gone_since: float | None = None
         self._batcher: MicroBatcher | None = None
         self._reading = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
@@ -228,7 +234,7 @@ class ServedModel(Generic[SpecT]):
         Raises:
             BackendUnavailable: Triton or the model does not answer.
         """
-        spec, _ = await self._opened()
+        spec, _ = await self._patiently(self._opened)
         return spec
 
     async def infer(self, item: NDArray[Any]) -> Inference[SpecT]:
@@ -239,7 +245,7 @@ class ServedModel(Generic[SpecT]):
             Closing: the service is shutting down.
             BackendUnavailable: Triton or the model does not answer, or the model was replaced meanwhile.
         """
-        spec, batcher = await self._opened()
+        spec, batcher = await self._patiently(self._opened)
         return Inference(await batcher.submit(item), spec)
 
     async def ready(self, *, timeout: float) -> bool:
@@ -285,12 +291,38 @@ class ServedModel(Generic[SpecT]):
         self._read_at = time.monotonic()
 
     async def _run(self, spec: SpecT, batch: NDArray[Any]) -> Outputs:
-        await self._opened()  # after a lost connection: is it still the same model?
-        if spec != self._spec:
+        async def attempt() -> Outputs | None:
+            await self._opened()  # after a lost connection: is it still the same model?
+            if spec != self._spec:
+                return None
+            try:
+                return await self._client.infer(self.name, {self._input: batch}, self._outputs)
+            except BackendUnavailable:
+                self._read_at = -math.inf
+                raise
+
+        outputs = await self._patiently(attempt)
+        if outputs is None:
             message = f"The model {self.name} was replaced: try again."
             raise BackendUnavailable(message)
-        try:
-            return await self._client.infer(self.name, {self._input: batch}, self._outputs)
-        except BackendUnavailable:
-            self._read_at = -math.inf
-            raise
+        return outputs
+
+    async def _patiently(self, attempt: Callable[[], Awaitable[ResultT]]) -> ResultT:
+        """Tries again for a while where the server has just gone; inference can be repeated without harm.
+
+        Raises:
+            BackendUnavailable: it has been gone for longer, or was never there.
+        """
+        while True:
+            try:
+                result = await attempt()
+            except BackendUnavailable:
+                now = time.monotonic()
+                if self._gone_since is None:
+                    self._gone_since = now
+                if self._spec is None or now - self._gone_since >= _PATIENCE_S:
+                    raise
+                await asyncio.sleep(_RETRY_S)
+            else:
+                self._gone_since = None
+                return result

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,20 @@ def test_a_triton_that_dies_is_started_again(tmp_path: Path) -> None:
         assert service.call("GET", "/health/ready").status == 200
         assert "Triton stopped" in service.log
         assert "Triton is running again" in service.log
+
+
+def test_requests_at_work_while_triton_dies_are_answered_all_the_same(tmp_path: Path) -> None:
+    with RunningService(tmp_path / "data") as service, fresh_group(service, "image", "patient") as group:
+        assert service.call("POST", f"{group}/add", {"image": {"uri": drawing_uri(0)}}).status == 200
+        with ThreadPoolExecutor(6) as pool:
+            replies = pool.map(
+                lambda seed: service.call("POST", f"{group}/add", {"image": {"uri": drawing_uri(seed)}}), range(1, 61)
+            )
+            first = next(replies)
+            kill_program(service, "tritonserver")
+            assert {reply.status for reply in (first, *replies)} == {200}
+        assert "Triton is running again" in service.log
+        assert service.call("GET", group).body["count"] == 61
 
 
 def test_another_model_under_a_group_is_a_409_and_never_a_wrong_score(tmp_path: Path) -> None:
