@@ -81,11 +81,18 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--identity", choices=("tag", "id"), help="what tells whose image it is (default: tag)")
     parser.add_argument("--pattern", help="how ids are made, e.g. '{identity}-*'; says --identity id as well")
     parser.add_argument(
-        "--fmr", type=float, action="append", default=[], metavar="RATE", help="a wanted false match rate; repeatable"
+        "--fmr", type=_rate, action="append", default=[], metavar="RATE", help="a wanted false match rate; repeatable"
     )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="file to write a plot to, as SVG")
     parser.add_argument("--url", help="where the service is (default: as the settings say)")
     parser.set_defaults(command=_calibrate)
+
+
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0 < rate < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no rate: it must lie between 0 and 1, as 0.001 does")
+    return rate
 
 
 # Each command imports what it needs: `likeness --help` shall not wait for Triton's client.
@@ -144,6 +151,8 @@ def _train_quality(options: argparse.Namespace, settings: Settings) -> int:
 def _calibrate(options: argparse.Namespace, settings: Settings) -> int:
     from app.commands.calibrate import Question, calibrate, service_url  # noqa: PLC0415
 
+    if options.pattern and options.identity == "tag":
+        raise OperatorError("--pattern says how ids tell identities: leave out --identity tag, or the pattern.")
     body = {"fmr": options.fmr, "identity": options.identity or ("id" if options.pattern else "tag")}
     if options.pattern:
         body["pattern"] = options.pattern

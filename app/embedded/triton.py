@@ -32,8 +32,8 @@ _START_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 4.0
 _LOOPBACK = "127.0.0.1"
 # Shared memory of each model process. Its default, 1 MiB, is less than one image for the detector, and the server was
-# seen to crash (in ModelInstanceExecute) on a busy machine while such a region grew. Pages are taken when first used.
-_REGION_BYTES = 32 * 1024 * 1024
+# seen to crash (in ModelInstanceExecute) on a busy machine, where such regions grow. The largest batch takes 3 MiB.
+_REGION_BYTES = 8 * 1024 * 1024
 _MACHINE = "machine"
 _GIVEN_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (where POSIX keeps shared memory)

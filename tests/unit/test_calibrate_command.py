@@ -124,3 +124,15 @@ def test_a_plot_that_cannot_be_written_is_a_sentence(
 )
 def test_the_settings_say_where_the_service_is(host: str, url: str) -> None:
     assert service_url(replace(Settings(), host=host)) == url
+
+
+@pytest.mark.parametrize("rate", ["nan", "0", "1", "2", "-1", "x"])
+def test_what_is_no_rate_is_told_before_the_service_is_asked(rate: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["calibrate", "crew", "--fmr", rate])
+    assert "--fmr" in capsys.readouterr().err
+
+
+def test_a_pattern_for_tags_is_told_to_be_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["calibrate", "crew", "--identity", "tag", "--pattern", "{identity}-*"]) == 1
+    assert "leave out --identity tag" in capsys.readouterr().err
