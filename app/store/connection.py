@@ -15,6 +15,10 @@ from app.store.records import Family
 from app.store.registry import Registration, Registry
 
 _PING_TIMEOUT_S = 2.0
+_REGISTRY_MISSING = (
+    "The registry of groups is missing in Milvus, though collections of groups are there, so that nobody can tell "
+    "which group each serves: restore a backup, or start with another LIKENESS_MILVUS_PREFIX."
+)
 
 _log = logging.getLogger("likeness.store")
 
@@ -131,7 +135,12 @@ class Connection:
 
     async def _read(self, engine: Engine) -> None:
         registry = Registry(engine, registry_name(self._prefix))
-        await registry.prepare()
+        if not await registry.exists():
+            # An empty one would make collections without a group of them all, and those are dropped.
+            if await self._collections(engine):
+                _log.error("The registry is missing, and there are collections of groups")
+                raise BackendUnavailable(_REGISTRY_MISSING)
+            await registry.prepare()
         found = {(each.family, each.name): each for each in await registry.read()}
         for key, group in list(self._groups.items()):
             if found.get(key) != group.registration:
@@ -147,15 +156,16 @@ class Connection:
 
     async def _clean(self, engine: Engine) -> None:
         serving = {group.registration.collection for group in self._groups.values()}
-        orphans = [
-            each for each in await engine.collections() if holds_rows(self._prefix, each) and each not in serving
-        ]
+        orphans = [each for each in await self._collections(engine) if each not in serving]
         if orphans and not self._embedded:
             _log.warning("%d collections of this prefix belong to no group", len(orphans))
             return
         for orphan in orphans:
             _log.info("Dropping the collection %s, which belongs to no group", orphan)
             await engine.drop(orphan)
+
+    async def _collections(self, engine: Engine) -> list[str]:
+        return [each for each in await engine.collections() if holds_rows(self._prefix, each)]
 
     def _opened(self, task: asyncio.Task[Engine]) -> None:
         self._opening = None
