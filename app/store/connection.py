@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from app.errors import BackendUnavailable, LikenessError
 from app.store.engine import UNAVAILABLE, Engine
@@ -42,6 +42,7 @@ class Connection:
         self._cleaned = False
         self._opening: asyncio.Task[Engine] | None = None
         self._reserved: set[tuple[Family, str]] = set()
+        self._leftovers: set[str] = set()  # collections of no group that could not be dropped yet
         self._registry_lock = asyncio.Lock()  # a reading must not fall between a change and its mark in memory
 
     async def engine(self) -> Engine:
@@ -87,6 +88,9 @@ class Connection:
             self._opening.cancel()
             await asyncio.wait([self._opening])
         if self._engine is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PING_TIMEOUT_S):
+                    await self._drop_leftovers(self._engine)
             await self._engine.close()
 
     def reserve(self, family: Family, name: str) -> bool:
@@ -106,6 +110,7 @@ class Connection:
         async with self._registry_change():
             await Registry(engine, registry_name(self._prefix)).write(registration)
             self._groups[registration.family, registration.name] = Group(engine, registration)
+        await self._drop_leftovers(engine)
 
     async def unregister(self, group: Group) -> None:
         """Ends a group's existence; its collection stays."""
@@ -114,6 +119,21 @@ class Connection:
             await Registry(engine, registry_name(self._prefix)).erase(group.registration)
             group.removed = True
             self._groups.pop((group.registration.family, group.registration.name), None)
+
+    async def discard(self, collection: str) -> None:
+        """Drops a collection that serves no group and never will; later, where Milvus does not answer now."""
+        self._leftovers.add(collection)
+        if self._engine is not None:
+            await self._drop_leftovers(self._engine)
+
+    async def _drop_leftovers(self, engine: Engine) -> None:
+        for collection in list(self._leftovers):
+            try:
+                await engine.drop(collection)
+            except LikenessError:
+                _log.warning("Could not drop the collection %s, which serves no group", collection)
+                return
+            self._leftovers.discard(collection)
 
     @asynccontextmanager
     async def _registry_change(self) -> AsyncIterator[None]:
@@ -152,6 +172,7 @@ class Connection:
         if not self._cleaned:
             await self._clean(engine)
             self._cleaned = True
+        await self._drop_leftovers(engine)
         self._known = True
 
     async def _clean(self, engine: Engine) -> None:
