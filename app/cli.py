@@ -68,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_calibrate(commands.add_parser("calibrate", help="show which thresholds suit a group of the running service"))
 
+    doctor = commands.add_parser("doctor", help="find what is wrong in the store of a stopped service, and repair it")
+    doctor.add_argument("--repair", action="store_true", help="mend what is found; without it nothing is changed")
+    doctor.set_defaults(command=_doctor)
+
     openapi = commands.add_parser("openapi", help="print the OpenAPI document")
     openapi.set_defaults(command=_openapi)
     settings = commands.add_parser("settings", help="print every setting as a Markdown table")
@@ -159,6 +163,12 @@ def _calibrate(options: argparse.Namespace, settings: Settings) -> int:
     question = Question(options.url or service_url(settings), options.family, options.group, body, options.plot)
     calibrate(question, settings, _say)
     return 0
+
+
+def _doctor(options: argparse.Namespace, settings: Settings) -> int:
+    from app.commands.doctor import doctor  # noqa: PLC0415
+
+    return doctor(settings, _say, repair=options.repair)
 
 
 def _openapi(_: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001

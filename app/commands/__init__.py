@@ -1,1 +1,1 @@
-"""Commands that ask a running service."""
+"""Commands that ask a running service, or look after a stopped one."""

@@ -20,6 +20,11 @@ _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 3.0
 
 
+def database(data_dir: Path) -> Path:
+    """The file in which Milvus Lite keeps everything."""
+    return data_dir / "milvus.db"
+
+
 class EmbeddedMilvus:
     """Runs the program of the ``milvus-lite`` wheel on ``<data_dir>/milvus.db``.
 
@@ -81,7 +86,7 @@ class EmbeddedMilvus:
         lock_file = str(self._data_dir / "milvus.lock")
         return Program(
             name="Milvus Lite",
-            arguments=[str(self._library / "milvus"), str(self._data_dir / "milvus.db"), self.uri, "ERROR", lock_file],
+            arguments=[str(self._library / "milvus"), str(database(self._data_dir)), self.uri, "ERROR", lock_file],
             environment=os.environ,
             libraries=str(self._library),
             folder=self._data_dir,

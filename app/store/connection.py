@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from app.errors import BackendUnavailable, LikenessError
 from app.store.engine import UNAVAILABLE, Engine
@@ -15,6 +15,10 @@ from app.store.records import Family
 from app.store.registry import Registration, Registry
 
 _PING_TIMEOUT_S = 2.0
+_REGISTRY_MISSING = (
+    "The registry of groups is missing in Milvus, though collections of groups are there, so that nobody can tell "
+    "which group each serves: restore a backup, or start with another LIKENESS_MILVUS_PREFIX."
+)
 
 _log = logging.getLogger("likeness.store")
 
@@ -38,6 +42,7 @@ class Connection:
         self._cleaned = False
         self._opening: asyncio.Task[Engine] | None = None
         self._reserved: set[tuple[Family, str]] = set()
+        self._leftovers: set[str] = set()  # collections of no group that could not be dropped yet
         self._registry_lock = asyncio.Lock()  # a reading must not fall between a change and its mark in memory
 
     async def engine(self) -> Engine:
@@ -85,6 +90,9 @@ class Connection:
         for group in self._groups.values():
             await group.close()
         if self._engine is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PING_TIMEOUT_S):
+                    await self._drop_leftovers(self._engine)
             await self._engine.close()
 
     def reserve(self, family: Family, name: str) -> bool:
@@ -104,6 +112,7 @@ class Connection:
         async with self._registry_change():
             await Registry(engine, registry_name(self._prefix)).write(registration)
             self._groups[registration.family, registration.name] = Group(engine, registration)
+        await self._drop_leftovers(engine)
 
     async def unregister(self, group: Group) -> None:
         """Ends a group's existence; its collection stays."""
@@ -113,6 +122,21 @@ class Connection:
             group.removed = True
             self._groups.pop((group.registration.family, group.registration.name), None)
         await group.close()
+
+    async def discard(self, collection: str) -> None:
+        """Drops a collection that serves no group and never will; later, where Milvus does not answer now."""
+        self._leftovers.add(collection)
+        if self._engine is not None:
+            await self._drop_leftovers(self._engine)
+
+    async def _drop_leftovers(self, engine: Engine) -> None:
+        for collection in list(self._leftovers):
+            try:
+                await engine.drop(collection)
+            except LikenessError:
+                _log.warning("Could not drop the collection %s, which serves no group", collection)
+                return
+            self._leftovers.discard(collection)
 
     @asynccontextmanager
     async def _registry_change(self) -> AsyncIterator[None]:
@@ -134,7 +158,12 @@ class Connection:
 
     async def _read(self, engine: Engine) -> None:
         registry = Registry(engine, registry_name(self._prefix))
-        await registry.prepare()
+        if not await registry.exists():
+            # An empty one would make collections without a group of them all, and those are dropped.
+            if await self._collections(engine):
+                _log.error("The registry is missing, and there are collections of groups")
+                raise BackendUnavailable(_REGISTRY_MISSING)
+            await registry.prepare()
         found = {(each.family, each.name): each for each in await registry.read()}
         for key, group in list(self._groups.items()):
             if found.get(key) != group.registration:
@@ -147,19 +176,21 @@ class Connection:
         if not self._cleaned:
             await self._clean(engine)
             self._cleaned = True
+        await self._drop_leftovers(engine)
         self._known = True
 
     async def _clean(self, engine: Engine) -> None:
         serving = {group.registration.collection for group in self._groups.values()}
-        orphans = [
-            each for each in await engine.collections() if holds_rows(self._prefix, each) and each not in serving
-        ]
+        orphans = [each for each in await self._collections(engine) if each not in serving]
         if orphans and not self._embedded:
             _log.warning("%d collections of this prefix belong to no group", len(orphans))
             return
         for orphan in orphans:
             _log.info("Dropping the collection %s, which belongs to no group", orphan)
             await engine.drop(orphan)
+
+    async def _collections(self, engine: Engine) -> list[str]:
+        return [each for each in await engine.collections() if holds_rows(self._prefix, each)]
 
     def _opened(self, task: asyncio.Task[Engine]) -> None:
         self._opening = None

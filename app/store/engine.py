@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Self, TypeVar
@@ -16,6 +17,7 @@ from app.errors import BackendUnavailable, InternalError, LikenessError
 from app.store import filters
 from app.store.profile import EngineProfile, profile_for
 from app.store.records import Metric
+from app.store.shape import Shape
 
 T = TypeVar("T")
 
@@ -37,8 +39,8 @@ _REFUSED_BY_GRPC = {
     grpc.StatusCode.UNIMPLEMENTED,
 }
 
-# What a call to Milvus can raise: its own errors, gRPC's, and gRPC's for a channel that was closed meanwhile.
-_FOREIGN = (MilvusException, grpc.RpcError, grpc.aio.UsageError)
+# What a call to Milvus can raise: its own errors, gRPC's, gRPC's for a channel that was closed meanwhile, and ours.
+_FOREIGN = (MilvusException, grpc.RpcError, grpc.aio.UsageError, TimeoutError)
 
 _log = logging.getLogger("likeness.store")
 
@@ -54,6 +56,9 @@ class Engine:
         self._client = client
         self._timeout_s = timeout_s
         self._loaded: set[str] = set()
+        # Where a session sees all there is. It follows the writes that were answered here: not those of an earlier
+        # process, nor one whose answer was lost; until a strong read has waited for them.
+        self._followed: set[str] = set()
         self._lost = False
         self.profile = profile
 
@@ -91,6 +96,7 @@ class Engine:
     def forget_loaded(self) -> None:
         """Loads collections again before their next use: for when the engine was restarted."""
         self._loaded.clear()
+        self._followed.clear()
 
     async def collections(self) -> list[str]:
         """Names of all collections."""
@@ -100,6 +106,22 @@ class Engine:
         """Whether a collection is there."""
         limit = timeout_s or self._timeout_s
         return bool(await self._call(lambda: self._client.has_collection(collection, timeout=limit)))
+
+    async def shape(self, collection: str) -> Shape | None:
+        """What a collection looks like; None where it is not there."""
+        if not await self.has(collection):
+            return None
+        told = await self._call(lambda: self._client.describe_collection(collection, timeout=self._timeout_s))
+        index = await self._call(lambda: self._client.describe_index(collection, VECTOR_FIELD, timeout=self._timeout_s))
+        fields = {field["name"]: (field["type"], field.get("params", {})) for field in told["fields"]}
+        kind, vector = fields.pop(VECTOR_FIELD, (None, {}))
+        return Shape(
+            key=next((field["name"] for field in told["fields"] if field.get("is_primary")), ""),
+            texts={name: int(found["max_length"]) for name, (of, found) in fields.items() if of == DataType.VARCHAR},
+            others=tuple(name for name, (of, _) in fields.items() if of != DataType.VARCHAR),
+            dimension=int(vector["dim"]) if kind == DataType.FLOAT_VECTOR else None,
+            metric=index["metric_type"] if index else None,
+        )
 
     async def create(
         self,
@@ -157,12 +179,21 @@ class Engine:
         await self._call(lambda: self._client.drop_collection(collection, timeout=self._timeout_s))
 
     async def insert(self, collection: str, rows: Sequence[Mapping[str, object]]) -> None:
-        """Adds rows whose keys are not there yet, all or none: Milvus does not check that."""
-        await self._use(collection, lambda: self._client.insert(collection, list(rows), timeout=self._timeout_s))
+        """Adds rows whose keys are not there yet, all or none: Milvus does not check that.
+
+        An insert is sent once: the client would repeat it when the connection is lost, and Milvus would then have two
+        rows of one key where the first had arrived. (It repeats until its own timeout, where it is told of one.)
+        """
+
+        async def send() -> None:
+            async with asyncio.timeout(self._timeout_s):
+                await self._client.insert(collection, list(rows), retry_times=0)
+
+        await self._write(collection, send)
 
     async def upsert(self, collection: str, row: Mapping[str, object]) -> None:
         """Adds a row or replaces the one of the same key; readers of Milvus may see neither for a moment."""
-        await self._use(collection, lambda: self._client.upsert(collection, dict(row), timeout=self._timeout_s))
+        await self._write(collection, lambda: self._client.upsert(collection, dict(row), timeout=self._timeout_s))
 
     async def delete(self, collection: str, field: str, keys: Sequence[str]) -> None:
         """Deletes the rows of these primary keys, which are known to be there.
@@ -171,7 +202,7 @@ class Engine:
             BackendUnavailable: also when Milvus confirms fewer: the client does not report a failed delete otherwise.
         """
         expression = filters.one_of(field, keys)
-        answer = await self._use(
+        answer = await self._write(
             collection, lambda: self._client.delete(collection, filter=expression, timeout=self._timeout_s)
         )
         # Milvus Lite lists the deleted keys, a server counts them.
@@ -187,30 +218,50 @@ class Engine:
         await self._use(collection, lambda: self._client.flush(collection, timeout=limit))
 
     async def query(
-        self, collection: str, expression: str, fields: Sequence[str], *, limit: int, strong: bool = False
+        self, collection: str, expression: str, fields: Sequence[str], *, limit: int | None, strong: bool = False
     ) -> list[dict[str, Any]]:
         """Up to ``limit`` rows that match, in key order.
+
+        Where there are several rows of one key, only one of them is among the answer. A server cuts at the limit before
+        it leaves the others out: so fewer rows than the limit do not mean that there are no more, only none does.
 
         Args:
             collection: where to look.
             expression: which rows; empty for all.
             fields: what to return of them.
-            limit: most rows.
+            limit: most rows; None for all, where the expression names the keys.
             strong: whether to see what any client has written, not only this one.
         """
+        level = "Strong" if strong else self._consistency(collection)
         return list(
-            await self._use(
+            await self._read(
                 collection,
                 lambda: self._client.query(
                     collection,
                     filter=expression,
                     output_fields=list(fields),
-                    limit=limit,
-                    consistency_level="Strong" if strong else self.profile.consistency,
+                    # Without a limit, 2.3.5 leaves out rows where there are several of one key.
+                    limit=self.profile.max_results if limit is None else limit,
+                    consistency_level=level,
                     timeout=self._timeout_s,
                 ),
             )
         )
+
+    async def count(self, collection: str, expression: str, *, strong: bool = False) -> int:
+        """Number of stored rows that match, where those of the same key count each; see ``query`` for ``strong``."""
+        level = "Strong" if strong else self._consistency(collection)
+        answer = await self._read(
+            collection,
+            lambda: self._client.query(
+                collection,
+                filter=expression,
+                output_fields=["count(*)"],
+                consistency_level=level,
+                timeout=self._timeout_s,
+            ),
+        )
+        return int(answer[0]["count(*)"])
 
     async def search(
         self,
@@ -237,7 +288,8 @@ class Engine:
         Returns:
             Per vector, pairs of the engine's measure (L2 squared, or cosine similarity) and the row's fields.
         """
-        answer = await self._use(
+        level = self._consistency(collection)
+        answer = await self._read(
             collection,
             lambda: self._client.search(
                 collection,
@@ -246,11 +298,27 @@ class Engine:
                 limit=limit,
                 output_fields=list(fields),
                 search_params=self.profile.search_params(metric, limit=limit, bound=bound),
-                consistency_level=self.profile.consistency,
+                consistency_level=level,
                 timeout=self._timeout_s,
             ),
         )
         return [[(hit["distance"], {**hit["entity"], "id": hit["id"]}) for hit in hits] for hits in answer]
+
+    def _consistency(self, collection: str) -> str:
+        return self.profile.consistency if collection in self._followed else "Strong"
+
+    async def _read(self, collection: str, action: Callable[[], Awaitable[T]]) -> T:
+        answer = await self._use(collection, action)
+        self._followed.add(collection)
+        return answer
+
+    async def _write(self, collection: str, action: Callable[[], Awaitable[T]]) -> T:
+        followed = collection in self._followed
+        self._followed.discard(collection)
+        answer = await self._use(collection, action)
+        if followed:
+            self._followed.add(collection)
+        return answer
 
     async def _use(self, collection: str, action: Callable[[], Awaitable[T]]) -> T:
         if collection not in self._loaded:

@@ -42,6 +42,11 @@ def beyond(field: str, after: str) -> str:
     return f"{field} > {literal(after)}"
 
 
+def up_to(field: str, last: str) -> str:
+    """Rows whose ``field`` is ``last`` or comes before it in byte order."""
+    return f"{field} <= {literal(last)}"
+
+
 def all_of(*parts: str) -> str:
     """Rows that meet every part that is not empty; an empty expression means all rows."""
     return " and ".join(part for part in parts if part)

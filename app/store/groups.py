@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -30,8 +29,6 @@ from app.store.registry import Registration
 from app.store.rows import create_collection
 
 T = TypeVar("T")
-
-_log = logging.getLogger("likeness.store")
 
 
 class GroupStore:
@@ -114,11 +111,7 @@ class GroupStore:
 
         async def work(group: Group) -> None:
             await self._connection.unregister(group)
-            try:
-                await (await self._connection.engine()).drop(group.registration.collection)
-            except LikenessError:
-                # The group is gone. Rows nobody can reach remain until a start cleans up.
-                _log.warning("Could not drop the collection %s", group.registration.collection)
+            await self._connection.discard(group.registration.collection)
 
         await self._write(family, name, work)
 
@@ -322,7 +315,11 @@ class GroupStore:
     async def _create(self, registration: Registration) -> None:
         try:
             engine = await self._connection.engine()
-            await create_collection(engine, registration)
+            try:
+                await create_collection(engine, registration)
+            except LikenessError:
+                await self._connection.discard(registration.collection)  # it may be there all the same
+                raise
             await self._connection.register(registration)
         finally:
             self._connection.free(registration.family, registration.name)

@@ -5,6 +5,7 @@ The generation is random, so that a group's name can be used again at once while
 
 from __future__ import annotations
 
+import re
 import secrets
 
 from app.store.records import Family
@@ -23,4 +24,4 @@ def fresh_collection_name(prefix: str, family: Family, group: str) -> str:
 
 def holds_rows(prefix: str, collection: str) -> bool:
     """Whether a collection bears a name that ``fresh_collection_name`` makes."""
-    return any(collection.startswith(f"{prefix}_{family}_") for family in Family)
+    return re.fullmatch(rf"{re.escape(prefix)}_({'|'.join(Family)})_\w+_g[0-9a-f]{{10}}", collection) is not None

@@ -49,23 +49,40 @@ class Registry:
         self._engine = engine
         self._collection = collection
 
+    async def exists(self) -> bool:
+        """Whether the collection is there."""
+        return await self._engine.has(self._collection)
+
     async def prepare(self) -> None:
-        """Makes the collection where it is missing."""
-        if not await self._engine.has(self._collection):
-            # Every Milvus collection needs a vector: two dummy numbers here.
-            await self._engine.create(
-                self._collection, texts=_TEXTS, integers=_INTEGERS, dimension=2, metric=Metric.L2, exact=True
-            )
+        """Makes the collection, which is missing."""
+        # Every Milvus collection needs a vector: two dummy numbers here.
+        await self._engine.create(
+            self._collection, texts=_TEXTS, integers=_INTEGERS, dimension=2, metric=Metric.L2, exact=True
+        )
 
     async def read(self) -> list[Registration]:
         """All registrations."""
-        found: dict[str, Registration] = {}
+        return [_registration(row) for row in await self._rows()]
+
+    async def examine(self) -> tuple[list[Registration], list[str]]:
+        """All registrations that can be read, and the keys of those that cannot."""
+        readable: list[Registration] = []
+        unreadable: list[str] = []
+        for row in await self._rows():
+            try:
+                readable.append(_registration(row))
+            except ValueError:
+                unreadable.append(row["key"])
+        return readable, unreadable
+
+    async def _rows(self) -> list[dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
         after: str | None = ""
         while after is not None:
             rows = await self._engine.query(
                 self._collection, filters.beyond("key", after), [*_TEXTS, *_INTEGERS], limit=_PAGE, strong=True
             )
-            found.update((row["key"], _registration(row)) for row in rows)
+            found.update((row["key"], row) for row in rows)
             after = rows[-1]["key"] if len(rows) == _PAGE else None
         return list(found.values())
 

@@ -13,6 +13,7 @@ from app.store import desc, filters, keys
 from app.store.engine import VECTOR_FIELD, Engine
 from app.store.records import BoundingBox, Embeddings, EmbeddingSpace, Family, Hit, Metric, Page, Record, Row
 from app.store.registry import Registration
+from app.store.shape import Shape
 
 _TEXTS = {"id": 4096, "tag": 256, "desc": desc.MAX_STORED_BYTES}
 _FACE_TEXTS = _TEXTS | {"bounding_box": 1024}
@@ -24,6 +25,12 @@ _Measured = list[tuple[float, dict[str, Any]]]
 
 def _texts(family: Family) -> dict[str, int]:
     return _FACE_TEXTS if family is Family.FACE else _TEXTS
+
+
+def shape_of(registration: Registration) -> Shape:
+    """What the collection of a group must look like."""
+    space = registration.space
+    return Shape("id", _texts(registration.family), (), space.dimension, space.metric.value)
 
 
 async def create_collection(engine: Engine, registration: Registration) -> None:
@@ -51,9 +58,7 @@ class Rows:
         """The tag of each of these ids that is there."""
         found: dict[str, str] = {}
         for portion in filters.portions([keys.stored(each) for each in ids]):
-            rows = await self._engine.query(
-                self._collection, filters.one_of("id", portion), ["id", "tag"], limit=len(portion)
-            )
+            rows = await self._engine.query(self._collection, filters.one_of("id", portion), ["id", "tag"], limit=None)
             found.update((keys.restored(row["id"]), keys.restored(row["tag"])) for row in rows)
         return found
 
@@ -85,10 +90,10 @@ class Rows:
             size = min(_ROWS_PER_QUERY, limit + 1 - len(rows))
             expression = filters.all_of(filters.beyond("id", last), of_tag)
             found = await self._engine.query(self._collection, expression, self._fields, limit=size)
-            rows += map(self._decoded, found)
-            last = found[-1]["id"] if found else last
-            if len(found) < size:
+            if not found:
                 break
+            rows += map(self._decoded, found)
+            last = found[-1]["id"]
         return Page(rows[:limit], rows[limit - 1].id if len(rows) > limit else None)
 
     async def of_ids(self, ids: Iterable[str]) -> dict[str, Row]:
@@ -107,12 +112,12 @@ class Rows:
             found = await self._engine.query(
                 self._collection, filters.beyond("id", last), ["id", "tag", VECTOR_FIELD], limit=size
             )
+            if not found:
+                return Embeddings(ids, tags, np.concatenate(parts), None)
             ids += [keys.restored(row["id"]) for row in found]
             tags += [keys.restored(row["tag"]) for row in found]
-            parts += [np.array([row[VECTOR_FIELD] for row in found], np.float32)] if found else []
-            last = found[-1]["id"] if found else last
-            if len(found) < size:
-                return Embeddings(ids, tags, np.concatenate(parts), None)
+            parts.append(np.array([row[VECTOR_FIELD] for row in found], np.float32))
+            last = found[-1]["id"]
         return Embeddings(ids, tags, np.concatenate(parts), ids[-1])
 
     async def scan_tags(self) -> AsyncIterator[str]:
@@ -124,12 +129,12 @@ class Rows:
             rows = await self._engine.query(
                 self._collection, expression, ["id", "tag"], limit=_TAGS_PER_SCAN, strong=strong
             )
-            # A repeated insert after a lost connection can leave two rows of one id: they count as one.
+            if not rows:
+                return
+            # Another program may have left two rows of one id: they count as one.
             for identity, tag in {row["id"]: row["tag"] for row in rows}.items():
                 yield keys.restored(tag)
                 last = identity
-            if len(rows) < _TAGS_PER_SCAN:
-                return
             strong = False
 
     async def search(
@@ -188,7 +193,7 @@ class Rows:
         rows: dict[str, dict[str, Any]] = {}
         for portion in filters.portions(sorted(ids)):
             expression = filters.one_of("id", portion)
-            found = await self._engine.query(self._collection, expression, self._fields, limit=len(portion))
+            found = await self._engine.query(self._collection, expression, self._fields, limit=None)
             rows.update((row["id"], row) for row in found)
         return rows
 

@@ -249,7 +249,7 @@ async def engine(
 OpenStore = Callable[..., GroupStore]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def uri(engine: EngineUnderTest) -> str:
     """The engine's address."""
     return engine.uri

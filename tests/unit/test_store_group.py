@@ -20,9 +20,10 @@ class CountingEngine:
         self.tags = tags
         self.scans = 0
 
-    async def query(self, *_: object, **__: object) -> list[dict[str, Any]]:
-        self.scans += 1
-        return [{"id": name, "tag": tag} for name, tag in sorted(self.tags.items())]
+    async def query(self, _: str, expression: str, *__: object, **___: object) -> list[dict[str, Any]]:
+        after = expression.split('"')[1]
+        self.scans += not after
+        return [{"id": name, "tag": tag} for name, tag in sorted(self.tags.items()) if name > after]
 
 
 def _group(engine: CountingEngine) -> Group:
