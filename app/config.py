@@ -87,6 +87,10 @@ class Settings:
         "that is larger is read anew for each part of the other, or calibrated by a sample.",
         least=MIB,
     )
+    restore_max_bytes: int = setting(16384 * MIB, "Largest file of a group that is restored, in bytes.", least=1024)
+    transfers: int = setting(
+        4, "Exports and restores of groups at work at the same time; more is a 429.", least=1, most=64
+    )
     images_at_work: int = setting(64, "Images being decoded or detected together; more wait.", least=1)
     max_requests: int = setting(256, "Inference requests at work at the same time; more is a 429.", least=1)
     request_timeout: float = setting(60.0, "Seconds that one request may take, from its body to its answer.", least=0.1)

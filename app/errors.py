@@ -105,6 +105,12 @@ class BadFace(InvalidRequest):
     code = "bad_face"
 
 
+class DamagedFile(InvalidRequest):
+    """A file that is none of an exported group, or is cut or altered."""
+
+    code = "damaged_file"
+
+
 class NotCalibratable(InvalidRequest):
     """A group without pairs of the same identity, or without pairs of different ones."""
 

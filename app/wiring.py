@@ -42,6 +42,7 @@ from app.services.image_search import ImageSearch
 from app.services.image_source import ImageLimits, ImageSource
 from app.services.multi_search import MultiSearch
 from app.services.query_faces import QueryFaces
+from app.services.transfer import GroupTransfer
 from app.store.groups import GroupStore
 from app.store.records import Family
 
@@ -59,6 +60,7 @@ class Services:
     compare: Compare
     face_check: FaceCheck
     calibrate: Calibrate
+    transfer: GroupTransfer
     health: Health
 
 
@@ -126,6 +128,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             cluster=Cluster(store, queries),
             compare=Compare(store, face_pipeline.spec, multiplier, memory),
             calibrate=Calibrate(store, specs, multiplier, memory),
+            transfer=GroupTransfer(store, specs, most=settings.transfers),
             face_check=FaceCheck(face_pipeline),
             health=Health(store, (detector, quality, face_embedder, image_embedder)),
         )

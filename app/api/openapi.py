@@ -81,7 +81,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         document["description"] = operation.doc
     if operation.body is not None:
         media = {"schema": _reference(operation.body), "example": operation.body_example}
-        document["requestBody"] = {"required": True, "content": {"application/json": media}}
+        document["requestBody"] = {"required": True, "content": {operation.body_kind: media}}
     for status, kinds in sorted(_errors(operation).items()):
         document["responses"][str(status)] = _error_answer(kinds)
     if operation.answers_503:
@@ -97,7 +97,7 @@ def _answer(operation: Operation, description: str, *, example: bool = True) -> 
     media: dict[str, Any] = {"schema": _reference(operation.answer)}
     if example:
         media["example"] = operation.answer_example
-    return {"description": description.splitlines()[0], "content": {"application/json": media}}
+    return {"description": description.splitlines()[0], "content": {operation.answer_kind: media}}
 
 
 def _path_parameters(operation: Operation) -> list[dict[str, Any]]:

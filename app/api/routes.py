@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from typing import Any
 
 import msgspec
@@ -12,7 +12,7 @@ from sanic import HTTPResponse, Request, Sanic
 
 from app.api import schemas, streaming
 from app.api.error_handler import REQUEST_ID, request_id
-from app.api.operations import Answer, Call, Operation, Stream
+from app.api.operations import LINES, Answer, Call, LineStream, Operation, Stream
 from app.api.validation import parse_body, query_of
 from app.config import Settings
 from app.errors import DeadlineExceeded, Overloaded, RequestTimeout, TooLarge
@@ -24,6 +24,8 @@ from app.wiring import Services
 _STALLED_S = 10
 # While it is parsed a body is there in pieces, as a whole and as the strings in it.
 _BODY_COPIES = 3
+# What a body that is read as it comes takes at most: a line, a batch of rows in some copies, what Sanic buffers.
+_STREAMED_BODY_BYTES = 32 << 20
 
 Handler = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]
 
@@ -80,9 +82,12 @@ class Router:
             )
 
     def _handler(self, operation: Operation) -> Handler:
+        # A body that is read as it comes may be large; its sender is watched for stalling instead.
+        seconds = None if operation.body_kind == LINES else self._settings.request_timeout
+
         async def handle(request: Request, **path: str) -> HTTPResponse | None:
             try:
-                async with asyncio.timeout(self._settings.request_timeout) as limit:
+                async with asyncio.timeout(seconds) as limit:
                     return await self._answer(operation, request, path, limit)
             except TimeoutError as error:
                 message = f"The request took longer than {self._settings.request_timeout:g} seconds: send less at once."
@@ -99,15 +104,19 @@ class Router:
             async with self._admission.permit() if operation.inference else nullcontext():
                 with stopwatch() as watch:
                     result = await operation.handle(Call(services, self._settings, path, query_of(request.args), body))
-                if isinstance(result, Stream):
+                if isinstance(result, Stream | LineStream):
                     return await streaming.send(request, result, limit)
                 if isinstance(result, schemas.Timed) and _wants_timings(body):
                     result.timings = _timings(watch)
             return _response(request, result)
 
     @asynccontextmanager
-    async def _body(self, request: Request, operation: Operation) -> AsyncIterator[msgspec.Struct | None]:
+    async def _body(
+        self, request: Request, operation: Operation
+    ) -> AsyncIterator[msgspec.Struct | AsyncGenerator[bytes, None] | None]:
         """Reads and parses the body, if any; its memory counts against the common budget until the block ends.
+
+        Of JSON Lines the bytes are yielded unread.
 
         Raises:
             InvalidRequest: it does not fit the operation's shape.
@@ -118,7 +127,13 @@ class Router:
         held = 0
         chunks: list[bytes] = []
         try:
-            async for chunk in self._chunks(request):
+            if operation.body_kind == LINES:
+                self._bodies.take(size := min(_STREAMED_BODY_BYTES, self._bodies.total))
+                held = size
+                async with aclosing(self._chunks(request, most=self._settings.restore_max_bytes)) as unread:
+                    yield unread
+                return
+            async for chunk in self._chunks(request, most=self._settings.max_body_bytes):
                 if operation.body is None:
                     continue  # some clients send an empty object where nothing is asked for
                 self._bodies.take(len(chunk) * _BODY_COPIES)
@@ -133,13 +148,13 @@ class Router:
         finally:
             self._bodies.give_back(held)
 
-    async def _chunks(self, request: Request) -> AsyncIterator[bytes]:
-        most = self._settings.max_body_bytes
-        too_large = TooLarge(f"The body is larger than {most} bytes: send fewer or smaller images at once.")
+    async def _chunks(self, request: Request, *, most: int) -> AsyncGenerator[bytes, None]:
+        too_large = TooLarge(f"The body is larger than {most} bytes: send less at once.")
         length = request.headers.get("content-length", "0")
         if length.isdecimal() and int(length) > most:
             raise too_large
         stream: Any = request.stream  # Sanic types it as a union of which one member can be read
+        stream.request_max_size = max(stream.request_max_size, most)
         received = 0
         while True:
             try:
@@ -160,7 +175,7 @@ class Router:
             transport.resume_reading()
 
 
-def _wants_timings(body: msgspec.Struct | None) -> bool:
+def _wants_timings(body: object) -> bool:
     return bool(getattr(getattr(body, "params", None), "timings", None))
 
 

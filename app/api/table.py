@@ -12,6 +12,7 @@ from app.api.health import health_operations
 from app.api.images import image_operations
 from app.api.multi_faces import multi_face_operations
 from app.api.operations import Operation
+from app.api.portability import portability_operations
 from app.store.records import Family
 
 
@@ -21,6 +22,7 @@ def all_operations() -> list[Operation]:
         *group_operations(Family.IMAGE),
         *image_operations(),
         *calibrate_operations(Family.IMAGE),
+        *portability_operations(Family.IMAGE),
         *group_operations(Family.FACE),
         *face_operations(),
         *multi_face_operations(),
@@ -28,5 +30,6 @@ def all_operations() -> list[Operation]:
         *compare_operations(),
         *face_check_operations(),
         *calibrate_operations(Family.FACE),
+        *portability_operations(Family.FACE),
         *health_operations(),
     ]

@@ -46,9 +46,11 @@ def test_every_reference_leads_somewhere() -> None:
 
 def test_the_paths_are_those_of_the_contract() -> None:
     both = ["", "/{name}", "/{name}/remove", "/{name}/delete", "/{name}/images", "/{name}/images/{id}", "/{name}/tags",
-            "/{name}/add", "/{name}/update", "/{name}/search", "/{name}/calibrate"]  # fmt: skip
+            "/{name}/add", "/{name}/update", "/{name}/search", "/{name}/calibrate", "/{name}/export", "/{name}/restore"]  # fmt: skip
     expected = {f"/v1/{family}/groups{path}" for family in ("image", "face") for path in both}
     expected |= {"/v1/face/groups/multi/search", "/v1/face/groups/{name}/cluster", "/v1/face/groups/{name}/compare"}
+    expected |= {"/v1/face/groups/{name}/pts/search", "/v1/face/groups/multi/pts/search"}
+    expected |= {"/v1/face/detect", "/v1/face/verify"}
     assert set(DOCUMENT["paths"]) == expected | {"/health/live", "/health/ready"}
     assert set(DOCUMENT["paths"]["/v1/face/groups/{name}"]) == {"get", "post"}
 
