@@ -46,14 +46,14 @@ class Progress:
     """Shows how far a command is, not too often.
 
     Args:
-        out: where to.
+        out: where to; standard error where None.
         clock: tells seconds.
     """
 
-    def __init__(self, out: TextIO = sys.stderr, clock: Callable[[], float] = time.monotonic) -> None:
-        self._out = out
+    def __init__(self, out: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._out = out or sys.stderr
         self._clock = clock
-        self._terminal = out.isatty()
+        self._terminal = self._out.isatty()
         self._next = 0.0 if self._terminal else clock() + _ELSEWHERE_S
         self._shown = False
 

@@ -4,27 +4,47 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.cli import main
 from tests.photos import astronaut
 from tests.pictures import drawing, encoded
 from tests.running_service import ROOT, RunningService, file_uri, fresh_group
 
 
-def likeness(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "app", *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+@dataclass(frozen=True)
+class Done:
+    """A command that ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Likeness = Callable[..., Done]
+
+
+@pytest.fixture
+def likeness(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Likeness:
+    """Runs the command in the test's folder, in this process: a process of its own takes a second to start."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str | Path) -> Done:
+        capsys.readouterr()
+        status = main([*map(str, arguments)])
+        return Done(status, *capsys.readouterr())
+
+    return run
 
 
 def lines_of(result: Path) -> list[dict[str, Any]]:
@@ -54,14 +74,14 @@ def group(service: RunningService) -> Iterator[str]:
 
 
 def test_a_folder_is_imported_and_what_fails_is_told_and_tried_again(
-    service: RunningService, tmp_path: Path, photos: Path
+    likeness: Likeness, service: RunningService, tmp_path: Path, photos: Path
 ) -> None:
     (photos / "tag1" / "broken.jpg").write_bytes(b"no image")
     command: list[str | Path] = ["import", "made-by-import", photos, "--family", "image", "--url", service.url]
-    missing = likeness(*command, cwd=tmp_path)
+    missing = likeness(*command)
     assert (missing.returncode, missing.stderr) == (1, "likeness: There is no group 'made-by-import'.\n")
     command += ["--create", "--capacity", "100"]
-    done = likeness(*command, cwd=tmp_path)
+    done = likeness(*command)
     assert done.returncode == 1
     assert done.stdout.startswith("made-by-import: 24 added, 1 failed, ")
     assert "1 × undecodable_image" in done.stdout
@@ -76,15 +96,15 @@ def test_a_folder_is_imported_and_what_fails_is_told_and_tried_again(
         line["id"]: "default" if "/" not in line["id"] else line["id"][:4] for line in lines if line is not bad
     }
     (photos / "tag1" / "broken.jpg").write_bytes(encoded(drawing(99)))
-    again = likeness(*command, cwd=tmp_path)
+    again = likeness(*command)
     assert (again.returncode, again.stderr) == (0, "")
     assert again.stdout.startswith("made-by-import: 1 added, 24 done before, ")
-    assert likeness(*command, cwd=tmp_path).stdout == "made-by-import: 0 added, 25 done before.\n"
+    assert likeness(*command).stdout == "made-by-import: 0 added, 25 done before.\n"
     assert service.call("POST", "/v1/image/groups/made-by-import/remove").status == 200
 
 
 def test_an_import_that_was_killed_goes_on_without_a_loss_or_a_double(
-    service: RunningService, tmp_path: Path, photos: Path, group: str
+    likeness: Likeness, service: RunningService, tmp_path: Path, photos: Path, group: str
 ) -> None:
     result = tmp_path / "result.jsonl"
     command = ["import", "imported", str(photos), "--family", "image", "--url", service.url, "--result", str(result)]
@@ -102,7 +122,7 @@ def test_an_import_that_was_killed_goes_on_without_a_loss_or_a_double(
     # An answer that nobody read: as if the kill had come between the write and the line in the journal.
     kept = result.read_text().splitlines(keepends=True)
     result.write_text("".join(kept[:-1]) + kept[-1][:9])
-    done = likeness(*command, cwd=tmp_path)
+    done = likeness(*command)
     assert (done.returncode, done.stderr) == (0, "")
     lines = lines_of(result)
     assert len({line["id"] for line in lines}) == len(lines) == 24
@@ -112,19 +132,17 @@ def test_an_import_that_was_killed_goes_on_without_a_loss_or_a_double(
 
 
 def test_an_id_that_was_there_before_the_first_run_is_a_failure(
-    service: RunningService, tmp_path: Path, photos: Path, group: str
+    likeness: Likeness, service: RunningService, tmp_path: Path, photos: Path, group: str
 ) -> None:
     image = {"id": "00.jpg", "uri": file_uri(photos / "00.jpg"), "tag": "mine"}
     assert service.call("POST", f"{group}/add", {"image": image}).status == 200
-    done = likeness(
-        "import", "imported", photos, "--family", "image", "--url", service.url, "--tag", "all", cwd=tmp_path
-    )
+    done = likeness("import", "imported", photos, "--family", "image", "--url", service.url, "--tag", "all")
     assert done.returncode == 1
     assert "1 × id_exists" in done.stdout
     assert Counter(ids_in(service, group).values()) == {"mine": 1, "all": 23}
 
 
-def test_lists_carry_descriptions_boxes_and_faces(service: RunningService, tmp_path: Path) -> None:
+def test_lists_carry_descriptions_boxes_and_faces(likeness: Likeness, service: RunningService, tmp_path: Path) -> None:
     (tmp_path / "ada.jpg").write_bytes(encoded(astronaut()))
     (tmp_path / "nobody.jpg").write_bytes(encoded(drawing(1)))
     box = {"pts": [[170, 50], [280, 50], [280, 200], [170, 200]]}
@@ -139,13 +157,13 @@ def test_lists_carry_descriptions_boxes_and_faces(service: RunningService, tmp_p
     (tmp_path / "list.csv").write_text('id,path,tag,desc\ncsv,ada.jpg,staff,"{""n"":1}"\n')
     with fresh_group(service, "face", "imported-faces") as path:
         command: list[str | Path] = ["import", "imported-faces", tmp_path / "list.jsonl", "--url", service.url]
-        done = likeness(*command, "--reject-bad-face", cwd=tmp_path)
+        done = likeness(*command, "--reject-bad-face")
         assert done.returncode == 1
         failed = {line["id"]: line["code"] for line in lines_of(tmp_path / "import-face-imported-faces.jsonl")
                   if line["status"] == "failed"}  # fmt: skip
         assert failed == {"nobody.jpg": "no_face", "out": "invalid_line", "host": "blocked_address"}
         command[2] = tmp_path / "list.csv"
-        assert likeness(*command, "--result", "csv.jsonl", cwd=tmp_path).returncode == 0
+        assert likeness(*command, "--result", "csv.jsonl").returncode == 0
         rows = {row["id"]: row for row in service.call("GET", f"{path}/images").body["images"]}
         assert set(rows) == {"found", "given", "csv"}
         assert rows["found"]["desc"] == [1.0, {"é": None}]
@@ -154,21 +172,18 @@ def test_lists_carry_descriptions_boxes_and_faces(service: RunningService, tmp_p
 
         for name in ("group.jsonl", "group.jsonl.gz"):
             file = tmp_path / name
-            done = likeness("export", "imported-faces", file, "--url", service.url, cwd=tmp_path)
+            done = likeness("export", "imported-faces", file, "--url", service.url)
             assert (done.returncode, done.stdout) == (
                 0, f"imported-faces: 3 images with their embeddings are in {file}.\n"
             )  # fmt: skip
-            assert (
-                "is there already"
-                in likeness("export", "imported-faces", file, "--url", service.url, cwd=tmp_path).stderr
-            )
+            assert "is there already" in likeness("export", "imported-faces", file, "--url", service.url).stderr
         plain = (tmp_path / "group.jsonl").read_bytes()
         assert gzip.decompress((tmp_path / "group.jsonl.gz").read_bytes()) == plain
         assert not list(tmp_path.glob("*.part"))
 
         restore: list[str | Path] = ["restore", tmp_path / "group.jsonl.gz", "--url", service.url]
-        assert "There is already a group" in likeness(*restore, cwd=tmp_path).stderr
-        done = likeness(*restore, "--group", "imported-again", cwd=tmp_path)
+        assert "There is already a group" in likeness(*restore).stderr
+        done = likeness(*restore, "--group", "imported-again")
         assert (done.returncode, done.stdout) == (0, "imported-again: 3 images with their embeddings are restored.\n")
         again = service.call("GET", "/v1/face/groups/imported-again/images").body
         assert again == service.call("GET", f"{path}/images").body
@@ -181,9 +196,9 @@ def test_lists_carry_descriptions_boxes_and_faces(service: RunningService, tmp_p
             (b"x", "no file of"),
         ):
             damaged.write_bytes(data)
-            done = likeness("restore", damaged, "--group", "imported-again", "--url", service.url, cwd=tmp_path)
+            done = likeness("restore", damaged, "--group", "imported-again", "--url", service.url)
             assert (done.returncode, done.stdout) == (1, "")
             assert word in done.stderr
-        done = likeness("restore", tmp_path / "group.jsonl", "--family", "image", "--url", service.url, cwd=tmp_path)
+        done = likeness("restore", tmp_path / "group.jsonl", "--family", "image", "--url", service.url)
         assert "of the family face, not image" in done.stderr
         assert "imported-again" not in service.call("GET", "/v1/face/groups").body["groups"]
