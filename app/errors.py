@@ -143,6 +143,14 @@ class ImageNotFound(LikenessError):
     sentence = "No image of this id is in the group: add it first."
 
 
+class JobNotFound(LikenessError):
+    """No import of that id."""
+
+    status = 404
+    code = "job_not_found"
+    sentence = "There is no import of this id: it never was, or it ended so long ago that it was forgotten."
+
+
 class MethodNotAllowed(LikenessError):
     """The path exists, but not for this method."""
 

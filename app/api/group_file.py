@@ -11,6 +11,7 @@ import numpy as np
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from app.api import schemas, validation
+from app.api.lines import lines
 from app.api.sentences import sentence
 from app.errors import DamagedFile, InvalidRequest
 from app.services.transfer import Export, GroupFacts
@@ -19,6 +20,7 @@ from app.store.records import BoundingBox, EmbeddingSpace, Family, Metric, Recor
 VERSION: Final = 1
 _FORMAT: Final = "likeness-group"
 _LONGEST_LINE: Final = 1 << 20  # a row has at most some 130 KB: description 64, id 24 when escaped, embedding 43
+_TOO_LONG = "A line of the file is longer than a row can be: it is no file of an exported group."
 _GZIP = b"\x1f\x8b"
 
 LineT = TypeVar("LineT", bound=Struct)
@@ -91,7 +93,7 @@ class GroupFileReader:
     """
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
-        self._lines = _lines(chunks)
+        self._lines = lines(chunks, longest=_LONGEST_LINE, too_long=DamagedFile(_TOO_LONG))
         self._digest = hashlib.sha256()
         self._header: GroupFileHeader | None = None
 
@@ -153,23 +155,6 @@ def facts_of(header: GroupFileHeader, *, name: str) -> GroupFacts:
 class _Version(Struct):
     format: Literal["likeness-group"]
     version: int
-
-
-async def _lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """Lines with their ends; the last one may lack it."""
-    parts: list[bytes] = []
-    size = 0
-    async for chunk in chunks:
-        head, *others = chunk.split(b"\n")
-        parts.append(head)
-        size += len(head)
-        if size > _LONGEST_LINE:
-            raise DamagedFile("A line of the file is longer than a row can be: it is no file of an exported group.")
-        for other in others:
-            yield b"".join(parts) + b"\n"
-            parts, size = [other], len(other)
-    if size:
-        yield b"".join(parts)
 
 
 def _decoded(line: bytes, kind: type[LineT], *, number: int) -> LineT:

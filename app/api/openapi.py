@@ -32,6 +32,7 @@ _TAGS = {
     "Images": "Whole-image similarity.",
     "Face groups": "Libraries of faces.",
     "Faces": "Face similarity.",
+    "Jobs": "Imports in the background.",
     "Health": "For load balancers.",
 }
 
@@ -42,6 +43,7 @@ _PATH_PARAMETERS: dict[str, dict[str, Any]] = {
         "description": "Id of the image, percent-encoded.",
         "schema": {"type": "string", "example": "photos/cat.jpg"},
     },
+    "job": {"description": "Id of the import.", "schema": {"type": "string", "example": "q83vEjRWeJCrze8SNFZ4kA"}},
 }
 
 
@@ -75,7 +77,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "tags": [operation.tag],
         "summary": operation.summary,
         "parameters": [*_path_parameters(operation), *_query_parameters(operation)],
-        "responses": {"200": _answer(operation, operation.answer.__doc__ or "Done.")},
+        "responses": {str(operation.answer_status): _answer(operation, operation.answer.__doc__ or "Done.")},
     }
     if operation.doc:
         document["description"] = operation.doc

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -90,6 +91,7 @@ class Operation:
         answer: shape of the result.
         body: shape of the body, or of most of its lines; none where there is none.
         body_kind: ``JSON``, or ``LINES``: then the body is read by ``handle`` as it comes, for as long as it comes.
+        body_limit: most bytes of the body.
         answer_kind: ``JSON``, or ``LINES``, where ``answer`` is the shape of most lines.
         doc: what is worth knowing beyond the summary.
         query: query parameters.
@@ -97,6 +99,7 @@ class Operation:
         inference: whether it decodes images or calls models, which is admitted by permit.
         body_example: a real body.
         answer_example: a real answer.
+        answer_status: of a good answer.
         answers_503: whether the shape of the result also comes with status 503.
     """
 
@@ -109,6 +112,7 @@ class Operation:
     answer: type[msgspec.Struct]
     body: type[msgspec.Struct] | None = None
     body_kind: str = JSON
+    body_limit: Callable[[Settings], int] = attrgetter("max_body_bytes")
     answer_kind: str = JSON
     doc: str = ""
     query: tuple[Parameter, ...] = ()
@@ -116,4 +120,5 @@ class Operation:
     inference: bool = False
     body_example: Any = None
     answer_example: Any = field(default_factory=dict)
+    answer_status: int = 200
     answers_503: bool = False

@@ -88,6 +88,7 @@ def portability_operations(family: Family) -> list[Operation]:
             Restored,
             body=GroupFileRow,
             body_kind=LINES,
+            body_limit=lambda settings: settings.restore_max_bytes,
             doc="The body is what an export gave, header and last line included, not compressed; it may be larger than "
             "other bodies. The name in the path need not be that of the file. All or nothing: the group appears when "
             "the last line has vouched for all others, and of a file that is cut or altered nothing stays. A file of "

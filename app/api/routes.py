@@ -15,7 +15,7 @@ from app.api.error_handler import REQUEST_ID, request_id
 from app.api.operations import LINES, Answer, Call, LineStream, Operation, Stream
 from app.api.validation import parse_body, query_of
 from app.config import Settings
-from app.errors import DeadlineExceeded, Overloaded, RequestTimeout, TooLarge
+from app.errors import DeadlineExceeded, RequestTimeout, TooLarge
 from app.services.budget import MemoryBudget
 from app.stages import Stopwatch, stopwatch
 from app.wiring import Services
@@ -24,37 +24,11 @@ from app.wiring import Services
 _STALLED_S = 10
 # While it is parsed a body is there in pieces, as a whole and as the strings in it.
 _BODY_COPIES = 3
-# What a body that is read as it comes takes at most: a line, a batch of rows in some copies, what Sanic buffers.
+# What a body that is read as it comes takes at most: a batch of rows in some copies, or a line with an image.
 _STREAMED_BODY_BYTES = 32 << 20
+_LINE_COPIES = 4
 
 Handler = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]
-
-
-class Admission:
-    """Permits for inference: without a free one a request is refused at once.
-
-    Args:
-        permits: requests that may be at work at the same time.
-    """
-
-    def __init__(self, permits: int) -> None:
-        self._free = permits
-
-    @asynccontextmanager
-    async def permit(self) -> AsyncIterator[None]:
-        """Holds one permit inside the block.
-
-        Raises:
-            Overloaded: none is free.
-        """
-        if self._free <= 0:
-            message = "The service has as many requests at work as it takes: try again in a moment."
-            raise Overloaded(message)
-        self._free -= 1
-        try:
-            yield
-        finally:
-            self._free += 1
 
 
 class Router:
@@ -66,7 +40,6 @@ class Router:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._admission = Admission(settings.max_requests)
         self._bodies = MemoryBudget(settings.body_memory)
 
     def add(self, app: Sanic[Any, Any], operations: list[Operation]) -> None:
@@ -101,7 +74,7 @@ class Router:
         services: Services = request.app.ctx.services
         async with self._body(request, operation) as body:
             # After the body: a client that only promises one must not keep a permit from others.
-            async with self._admission.permit() if operation.inference else nullcontext():
+            async with services.admission.permit() if operation.inference else nullcontext():
                 with stopwatch() as watch:
                     result = await operation.handle(Call(services, self._settings, path, query_of(request.args), body))
                 if isinstance(result, Stream | LineStream):
@@ -128,12 +101,13 @@ class Router:
         chunks: list[bytes] = []
         try:
             if operation.body_kind == LINES:
-                self._bodies.take(size := min(_STREAMED_BODY_BYTES, self._bodies.total))
+                size = max(_STREAMED_BODY_BYTES, _LINE_COPIES * self._settings.max_image_bytes)
+                self._bodies.take(size := min(size, self._bodies.total))
                 held = size
-                async with aclosing(self._chunks(request, most=self._settings.restore_max_bytes)) as unread:
+                async with aclosing(self._chunks(request, most=operation.body_limit(self._settings))) as unread:
                     yield unread
                 return
-            async for chunk in self._chunks(request, most=self._settings.max_body_bytes):
+            async for chunk in self._chunks(request, most=operation.body_limit(self._settings)):
                 if operation.body is None:
                     continue  # some clients send an empty object where nothing is asked for
                 self._bodies.take(len(chunk) * _BODY_COPIES)

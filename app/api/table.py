@@ -10,6 +10,7 @@ from app.api.faces import face_operations
 from app.api.groups import group_operations
 from app.api.health import health_operations
 from app.api.images import image_operations
+from app.api.jobs import import_operations, job_operations
 from app.api.multi_faces import multi_face_operations
 from app.api.operations import Operation
 from app.api.portability import portability_operations
@@ -23,6 +24,7 @@ def all_operations() -> list[Operation]:
         *image_operations(),
         *calibrate_operations(Family.IMAGE),
         *portability_operations(Family.IMAGE),
+        *import_operations(Family.IMAGE),
         *group_operations(Family.FACE),
         *face_operations(),
         *multi_face_operations(),
@@ -31,5 +33,7 @@ def all_operations() -> list[Operation]:
         *face_check_operations(),
         *calibrate_operations(Family.FACE),
         *portability_operations(Family.FACE),
+        *import_operations(Family.FACE),
+        *job_operations(),
         *health_operations(),
     ]
