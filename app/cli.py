@@ -191,7 +191,7 @@ def _calibrate(options: argparse.Namespace, settings: Settings) -> int:
 
 def _import(options: argparse.Namespace, settings: Settings) -> int:
     from app.commands.calibrate import service_url  # noqa: PLC0415
-    from app.commands.import_images import ImportOrder, import_images  # noqa: PLC0415
+    from app.commands.import_images import ImportOrder, default_result, import_images  # noqa: PLC0415
 
     if options.create != (options.capacity is not None):
         raise OperatorError("--create and --capacity go together: say for how many images the group is made.")
@@ -204,7 +204,7 @@ def _import(options: argparse.Namespace, settings: Settings) -> int:
         family=options.family,
         group=options.group,
         source=options.source,
-        result=options.result or Path(f"import-{options.family}-{options.group.replace('/', '_')}.jsonl"),
+        result=options.result or default_result(options.family, options.group, options.source),
         parallel=options.parallel,
         tag=options.tag,
         reject_bad_face=options.reject_bad_face,

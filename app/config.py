@@ -94,7 +94,10 @@ class Settings:
     )
     restore_max_bytes: int = setting(16384 * MIB, "Largest file of a group that is restored, in bytes.", least=1024)
     transfers: int = setting(
-        4, "Exports and restores of groups at work at the same time; more is a 429.", least=1, most=64
+        4,
+        "Exports and restores of groups, and bodies in JSON Lines being received, at the same time; more is a 429.",
+        least=1,
+        most=64,
     )
     imports: int = setting(
         32,

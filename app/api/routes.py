@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from contextlib import aclosing, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from app.api.operations import LINES, Answer, Call, LineStream, Operation, Strea
 from app.api.validation import parse_body, query_of
 from app.config import Settings
 from app.errors import DeadlineExceeded, RequestTimeout, TooLarge
+from app.services.admission import Admission
 from app.services.budget import MemoryBudget
 from app.stages import Stopwatch, stopwatch
 from app.wiring import Services
@@ -41,6 +42,8 @@ class Router:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._bodies = MemoryBudget(settings.body_memory)
+        # Bodies that are read as they come have no time limit: a few slow ones must not take all memory for bodies.
+        self._line_bodies = Admission(settings.transfers)
 
     def add(self, app: Sanic[Any, Any], operations: list[Operation]) -> None:
         """Registers operations; the services are found in ``app.ctx.services``."""
@@ -72,7 +75,9 @@ class Router:
         self, operation: Operation, request: Request, path: dict[str, str], limit: asyncio.Timeout
     ) -> HTTPResponse | None:
         services: Services = request.app.ctx.services
-        async with self._body(request, operation) as body:
+        reading: AbstractAsyncContextManager[Any]
+        reading = self._unread(request, operation) if operation.body_kind == LINES else self._body(request, operation)
+        async with reading as body:
             # After the body: a client that only promises one must not keep a permit from others.
             async with services.admission.permit() if operation.inference else nullcontext():
                 with stopwatch() as watch:
@@ -84,12 +89,8 @@ class Router:
             return _response(request, result)
 
     @asynccontextmanager
-    async def _body(
-        self, request: Request, operation: Operation
-    ) -> AsyncIterator[msgspec.Struct | AsyncGenerator[bytes, None] | None]:
+    async def _body(self, request: Request, operation: Operation) -> AsyncIterator[msgspec.Struct | None]:
         """Reads and parses the body, if any; its memory counts against the common budget until the block ends.
-
-        Of JSON Lines the bytes are yielded unread.
 
         Raises:
             InvalidRequest: it does not fit the operation's shape.
@@ -100,13 +101,6 @@ class Router:
         held = 0
         chunks: list[bytes] = []
         try:
-            if operation.body_kind == LINES:
-                size = max(_STREAMED_BODY_BYTES, _LINE_COPIES * self._settings.max_image_bytes)
-                self._bodies.take(size := min(size, self._bodies.total))
-                held = size
-                async with aclosing(self._chunks(request, most=operation.body_limit(self._settings))) as unread:
-                    yield unread
-                return
             async for chunk in self._chunks(request, most=operation.body_limit(self._settings)):
                 if operation.body is None:
                     continue  # some clients send an empty object where nothing is asked for
@@ -121,6 +115,24 @@ class Router:
             yield body
         finally:
             self._bodies.give_back(held)
+
+    @asynccontextmanager
+    async def _unread(self, request: Request, operation: Operation) -> AsyncIterator[AsyncGenerator[bytes, None]]:
+        """Yields a body that is read as it comes.
+
+        Raises:
+            TooLarge: while it is read; it is over the limit.
+            Overloaded: too many of them are being read, or all bodies together are over their budget.
+            RequestTimeout: while it is read; the client stopped sending.
+        """
+        size = min(max(_STREAMED_BODY_BYTES, _LINE_COPIES * self._settings.max_image_bytes), self._bodies.total)
+        async with self._line_bodies.permit():
+            self._bodies.take(size)
+            try:
+                async with aclosing(self._chunks(request, most=operation.body_limit(self._settings))) as chunks:
+                    yield chunks
+            finally:
+                self._bodies.give_back(size)
 
     async def _chunks(self, request: Request, *, most: int) -> AsyncGenerator[bytes, None]:
         too_large = TooLarge(f"The body is larger than {most} bytes: send less at once.")

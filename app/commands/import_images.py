@@ -80,7 +80,7 @@ def import_images(
     Raises:
         OperatorError: it cannot begin, or not go on; what is done stays done, and the same command goes on with it.
     """
-    begin = Begin(family=order.family, group=order.group)
+    begin = Begin(family=order.family, group=order.group, source=order.source.absolute().name)
     images = image_list(order.source)
     with open_journal(order.result, begin) as journal:
         run = _Import(order, settings, journal, patience or Patience())
@@ -202,6 +202,11 @@ class _Import:
             f"The service at {service.url} {why} What is done is in {self._order.result}: run the same command again "
             "to go on."
         )
+
+
+def default_result(family: str, group: str, source: Path) -> Path:
+    """The result file of an import for which none is named."""
+    return Path(f"import-{family}-{group.replace('/', '_')}-{source.absolute().stem}.jsonl")
 
 
 def _data_uri(path: Path, most_bytes: int) -> str:

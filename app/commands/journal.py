@@ -30,6 +30,7 @@ class Begin(msgspec.Struct, kw_only=True):
     result_of: Literal["likeness import"] = "likeness import"
     family: str
     group: str
+    source: str
 
 
 class Outcome(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -103,8 +104,8 @@ class Journal:
             raise OperatorError(f"{path} is no result file of an import: name another with --result.") from error
         if before != begin:
             raise OperatorError(
-                f"{path} is the result file of an import into the {before.family} group {before.group!r}: name "
-                "another with --result."
+                f"{path} is the result file of an import of {before.source} into the {before.family} group "
+                f"{before.group!r}: name another with --result."
             )
 
 

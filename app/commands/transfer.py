@@ -156,7 +156,7 @@ async def _restore(url: str, family: str, group: str, file: BufferedIOBase, tota
 def _broken_off(service: Service, error: Exception) -> OperatorError:
     if isinstance(error.__cause__, aiohttp.ClientConnectorError):
         return service.nobody
-    return OperatorError("The service broke off in the middle of the restore, and nothing of it stays: try again.")
+    return OperatorError("The service broke off: the group is there whole or not at all, so run the command again.")
 
 
 async def _told(file: BufferedIOBase, total: int) -> AsyncIterator[bytes]:

@@ -15,9 +15,12 @@ class Admission:
     Args:
         permits: requests that may be at work at the same time.
         behind: images that may be at work behind them, in the background, at the same time.
+        linger_s: seconds for which a request that has ended still counts for the background: to a client that asks
+            one thing after the other the pauses in between do not look like peace.
     """
 
-    def __init__(self, permits: int, *, behind: int = 1) -> None:
+    def __init__(self, permits: int, *, behind: int = 1, linger_s: float = 0.5) -> None:
+        self._linger_s = linger_s
         self._free = permits
         self._at_work = 0
         self._most_behind = behind
@@ -40,8 +43,7 @@ class Admission:
             yield
         finally:
             self._free += 1
-            self._at_work -= 1
-            self._wake()
+            asyncio.get_running_loop().call_later(self._linger_s, self._left)
 
     @asynccontextmanager
     async def behind(self) -> AsyncIterator[None]:
@@ -60,6 +62,10 @@ class Admission:
         finally:
             self._behind -= 1
             self._wake()
+
+    def _left(self) -> None:
+        self._at_work -= 1
+        self._wake()
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, []

@@ -182,8 +182,13 @@ class JobFolder:
             for line in journal:
                 if not line.endswith(b"\n"):
                     break  # the writer was killed in the middle of it
+                try:
+                    note = msgspec.json.decode(line, type=_Note)
+                except msgspec.MsgspecError:
+                    break  # what a crash of the machine left; the images from here on are tried again
                 whole += len(line)
-                note = msgspec.json.decode(line, type=_Note)
+                if note.index >= len(self.dealt):
+                    break
                 if note.state is not None:
                     self.state, self.error = note.state, note.message
                 else:

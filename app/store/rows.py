@@ -135,8 +135,10 @@ class Rows:
         found = await self._engine.query(
             self._collection, filters.beyond("id", last), [*self._fields, VECTOR_FIELD], limit=size
         )
-        records = [Record(self._decoded(row), np.array(row[VECTOR_FIELD], np.float32)) for row in found]
-        return Page(records, records[-1].row.id if len(records) == size else None)
+        # A repeated insert after a lost connection can leave two rows of one id: they count as one.
+        rows = {row["id"]: row for row in found}.values()
+        records = [Record(self._decoded(row), np.array(row[VECTOR_FIELD], np.float32)) for row in rows]
+        return Page(records, records[-1].row.id if len(found) == size else None)
 
     async def scan_tags(self) -> AsyncIterator[str]:
         """The tag of every row, each row once."""

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import pytest
 
-from app.errors import GroupExists, GroupNotFound, IdExists
+from app.api.group_file import GroupFileReader, facts_of, group_file
+from app.errors import DamagedFile, GroupExists, GroupNotFound, IdExists
+from app.services.transfer import GroupTransfer
 from app.store.batches import batches
 from app.store.groups import GroupStore
 from app.store.records import BoundingBox, EmbeddingSpace, Family, GroupInfo, Metric, Record, Row
+from tests.made_faces import SPACE as FACE_SPACE
+from tests.made_faces import made_spec
 from tests.rows import record, walk
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+T = TypeVar("T")
 
 SPACE = EmbeddingSpace("m", 4, Metric.L2)
 IMAGE, FACE = Family.IMAGE, Family.FACE
@@ -31,8 +38,8 @@ def faces(number: int) -> list[Record]:
     return made
 
 
-async def each(records: list[Record]) -> AsyncIterator[Record]:
-    for one in records:
+async def each(items: Sequence[T]) -> AsyncIterator[T]:
+    for one in items:
         yield one
 
 
@@ -73,17 +80,28 @@ async def test_of_batches_that_share_an_id_one_wins_whole(store: GroupStore, fil
     assert (await store.info(IMAGE, filled)).count == len(rows) == 21
 
 
-async def test_a_group_is_read_with_its_embeddings_and_filled_again_bit_for_bit(store: GroupStore, group: str) -> None:
+async def test_a_group_is_exported_and_restored_bit_for_bit_and_of_a_cut_file_nothing_stays(
+    store: GroupStore, group: str
+) -> None:
+    transfer = GroupTransfer(store, {FACE: made_spec}, most=1)
     made = faces(700)
-    await store.create(FACE, f"{group}-a", capacity=9, space=SPACE)
+    await store.create(FACE, f"{group}-a", capacity=9, space=FACE_SPACE)
     async for batch in batches(each(made)):
         await store.add_many(FACE, f"{group}-a", batch)
     first = await stored(store, FACE, f"{group}-a")
     assert first == [(one.row, one.embedding.tobytes()) for one in made]
-    assert await store.space(FACE, f"{group}-a") == SPACE
-    async with store.filling(FACE, f"{group}-b", capacity=9, space=SPACE) as new:
-        async for batch in batches(each(made[::-1])):
-            await new.add(batch)
+    async with transfer.export(FACE, f"{group}-a") as export:
+        pieces = [piece async for piece in group_file(export)]
+
+    async def restore(pieces: list[bytes]) -> int:
+        reader = GroupFileReader(each(pieces))
+        facts = facts_of(await reader.header(), name=f"{group}-b")
+        return await transfer.restore(facts, reader.records())
+
+    with pytest.raises(DamagedFile):
+        await restore(pieces[:-1])
+    assert f"{group}-b" not in await store.names(FACE)
+    assert await restore(pieces) == 700
     assert await stored(store, FACE, f"{group}-b") == first
     assert await store.info(FACE, f"{group}-b") == await store.info(FACE, f"{group}-a")
 

@@ -85,7 +85,7 @@ def test_a_folder_is_imported_and_what_fails_is_told_and_tried_again(
     assert done.returncode == 1
     assert done.stdout.startswith("made-by-import: 24 added, 1 failed, ")
     assert "1 × undecodable_image" in done.stdout
-    result = tmp_path / "import-image-made-by-import.jsonl"
+    result = tmp_path / "import-image-made-by-import-photos.jsonl"
     lines = lines_of(result)
     assert Counter(line["status"] for line in lines) == {"added": 24, "failed": 1}
     [bad] = [line for line in lines if line["status"] == "failed"]
@@ -159,7 +159,7 @@ def test_lists_carry_descriptions_boxes_and_faces(likeness: Likeness, service: R
         command: list[str | Path] = ["import", "imported-faces", tmp_path / "list.jsonl", "--url", service.url]
         done = likeness(*command, "--reject-bad-face")
         assert done.returncode == 1
-        failed = {line["id"]: line["code"] for line in lines_of(tmp_path / "import-face-imported-faces.jsonl")
+        failed = {line["id"]: line["code"] for line in lines_of(tmp_path / "import-face-imported-faces-list.jsonl")
                   if line["status"] == "failed"}  # fmt: skip
         assert failed == {"nobody.jpg": "no_face", "out": "invalid_line", "host": "blocked_address"}
         command[2] = tmp_path / "list.csv"

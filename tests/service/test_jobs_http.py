@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -152,55 +150,40 @@ def test_an_import_whose_group_is_removed_fails_as_a_whole(service: RunningServi
         assert (report["state"], report["done"], report["error"]) == ("failed", 0, "There is no group 'jobs'.")
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service that keeps two imports and admits one request."""
-    folder: Path = tmp_path_factory.mktemp("small")
-    settings = {
-        "imports": "2",
-        "max_requests": "1",
-        "import_max_bytes": "100000",
-        "fetch_allow_networks": "127.0.0.0/8",
-    }
-    with RunningService(folder / "data", **settings) as service:
-        yield service
-
-
 def test_imports_are_bounded_in_number_and_size_and_keep_no_permit_from_requests(
-    small: RunningService, host: ImageHost
+    narrow: RunningService, host: ImageHost
 ) -> None:
     slow = body({"uri": f"{host.url}/slow"})
-    with fresh_group(small, "image", "jobs") as group:
-        refused(small.call("POST", f"{group}/import", raw=slow * 3000), 413, "too_large")
-        jobs = [started(small, group, slow) for _ in range(2)]
-        refused(small.call("POST", f"{group}/import", raw=slow), 429, "overloaded")
+    with fresh_group(narrow, "image", "jobs") as group:
+        refused(narrow.call("POST", f"{group}/import", raw=slow * 3000), 413, "too_large")
+        jobs = [started(narrow, group, slow) for _ in range(2)]
+        refused(narrow.call("POST", f"{group}/import", raw=slow), 429, "overloaded")
         assert host.asked.acquire(timeout=10)
-        assert small.call("POST", f"{group}/add", {"image": {"id": "at once", "uri": drawing_uri(1)}}).status == 200
+        assert narrow.call("POST", f"{group}/add", {"image": {"id": "at once", "uri": drawing_uri(1)}}).status == 200
         host.release.set()
-        assert [ended(small, job)["done"] for job in jobs] == [1, 1]
-        third = started(small, group, slow)
-        assert ended(small, third)["state"] == "done"
-        refused(small.call("GET", jobs[0]), 404, "job_not_found")
-        assert small.call("GET", jobs[1]).status == 200
+        assert [ended(narrow, job)["done"] for job in jobs] == [1, 1]
+        third = started(narrow, group, slow)
+        assert ended(narrow, third)["state"] == "done"
+        refused(narrow.call("GET", jobs[0]), 404, "job_not_found")
+        assert narrow.call("GET", jobs[1]).status == 200
 
 
-def test_an_import_goes_on_after_a_stop_and_after_a_kill_without_a_loss_or_a_double(small: RunningService) -> None:
-    images = [{"uri": drawing_uri(seed % 5), **({"id": f"i{seed}"} if seed % 2 else {})} for seed in range(60)]
-    with contextlib.ExitStack() as stack:
-        group = stack.enter_context(fresh_group(small, "image", "killed"))
-        part = body(*images)[:99_000]
-        data = part[: part.rindex(b"\n") + 1] + b"no json\n"
+def test_an_import_goes_on_after_a_stop_and_after_a_kill_without_a_loss_or_a_double(narrow: RunningService) -> None:
+    pictures = [data_uri(encoded(drawing(seed).resize((80, 60)))) for seed in range(5)]
+    images = [{"uri": pictures[seed % 5], **({"id": f"i{seed}"} if seed % 2 else {})} for seed in range(30)]
+    with fresh_group(narrow, "image", "killed") as group:
+        data = body(*images) + b"no json\n"
         number = data.count(b"\n")
-        job = started(small, group, data)
-        before = until(small, job, lambda report: report["done"] > 2)
-        assert small.stop() == 0
-        small.start()
-        before = until(small, job, lambda report: report["done"] > before["done"] + 2)
-        small.kill()
-        small.start()
-        report = ended(small, job)
+        job = started(narrow, group, data)
+        before = until(narrow, job, lambda report: report["done"] > 2)
+        assert narrow.stop() == 0
+        narrow.start()
+        until(narrow, job, lambda report: report["done"] > before["done"] or report["state"] == "done")
+        narrow.kill()
+        narrow.start()
+        report = ended(narrow, job)
         assert (report["state"], report["done"], report["failed"], report["total"]) == ("done", number - 1, 1, number)
         assert [error["code"] for error in report["errors"]] == ["invalid_json"]
-        assert small.call("GET", group).body["count"] == number - 1
-        assert not list((small.data_dir / "imports").glob("*/images.jsonl"))
-        assert "Traceback" not in small.log
+        assert narrow.call("GET", group).body["count"] == number - 1
+        assert not list((narrow.data_dir / "imports").glob("*/images.jsonl"))
+        assert "Traceback" not in narrow.log

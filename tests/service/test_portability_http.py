@@ -10,7 +10,6 @@ import socket
 import time
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -143,43 +142,36 @@ def test_a_client_that_hangs_up_while_it_restores_leaves_nothing(service: Runnin
         assert reply.status == 200
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service that takes small files, one at a time."""
-    folder: Path = tmp_path_factory.mktemp("small")
-    settings = {"restore_max_bytes": "20000", "max_body_bytes": "1024", "transfers": "1", "body_memory": "1000000"}
-    with RunningService(folder / "data", **settings) as service:
-        yield service
-
-
 def test_a_file_over_the_limit_is_refused_and_one_over_that_of_other_bodies_is_not(
-    small: RunningService, file: bytes
+    narrow: RunningService, file: bytes
 ) -> None:
-    assert 1024 < len(file) < 20000
-    with named(small, "image", "incoming") as path:
-        assert restored(small, path, file).status == 200
+    header, *rows, _ = file.splitlines(keepends=True)
+    rows = [row.replace(b'"id":"d/', b'"id":"%d/' % copy) for copy in range(8) for row in rows]
+    whole = signed(header, *rows[:16])
+    assert 30_000 < len(whole) < 60_000 < len(signed(header, *rows))
+    with named(narrow, "image", "incoming") as path:
+        assert restored(narrow, path, whole).body == {"count": 16}
+    body = signed(header, *rows)
     for sized in (True, False):
-        connection = http.client.HTTPConnection("127.0.0.1", small.port, timeout=10)
-        lines = file.splitlines(keepends=True)
-        body = lines[0] + b"".join(lines[1:-1] * 4)
+        connection = http.client.HTTPConnection("127.0.0.1", narrow.port, timeout=10)
         connection.request(
             "POST", "/v1/image/groups/incoming/restore",
-            body=body if sized else iter([body[:9000], body[9000:]]), encode_chunked=not sized,
+            body=body if sized else iter([body[:40_000], body[40_000:]]), encode_chunked=not sized,
             headers={} if sized else {"Transfer-Encoding": "chunked"},
         )  # fmt: skip
-        response = connection.getresponse()
-        assert response.status == 413 or (not sized and response.status == 400), response.read()
+        with connection.getresponse() as response:
+            assert (response.status, json.load(response)["code"]) == (413, "too_large")
         connection.close()
-    assert small.call("GET", "/v1/image/groups").body == {"groups": []}
+    assert "incoming" not in narrow.call("GET", "/v1/image/groups").body["groups"]
 
 
-def test_transfers_beyond_the_permits_are_a_429(small: RunningService, file: bytes) -> None:
-    with contextlib.closing(socket.create_connection(("127.0.0.1", small.port))) as connection:
+def test_transfers_beyond_the_permits_are_a_429(narrow: RunningService, file: bytes) -> None:
+    with contextlib.closing(socket.create_connection(("127.0.0.1", narrow.port))) as connection:
         head = f"POST /v1/image/groups/incoming/restore HTTP/1.1\r\nHost: x\r\nContent-Length: {len(file)}\r\n\r\n"
         connection.sendall(head.encode() + file[:-100])
         deadline = time.monotonic() + 30
-        while (reply := restored(small, "/v1/image/groups/other", b"x" * 100)).status != 429:
-            reply = small.call("GET", "/v1/image/groups/nobody/export")
+        while (reply := restored(narrow, "/v1/image/groups/other", b"x" * 100)).status != 429:
+            reply = narrow.call("GET", "/v1/image/groups/nobody/export")
             if reply.status == 429:
                 break
             assert time.monotonic() < deadline, reply

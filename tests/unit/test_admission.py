@@ -54,7 +54,7 @@ async def test_a_request_beyond_the_permits_is_refused_at_once() -> None:
 
 
 async def test_each_request_at_work_takes_a_place_from_the_background_down_to_one(requests: AsyncExitStack) -> None:
-    admission = Admission(100, behind=4)
+    admission = Admission(100, behind=4, linger_s=0)
     background = Background(admission, 12)
     assert await background.leaves(0) == 4
     for _ in range(3):
@@ -71,7 +71,7 @@ async def test_each_request_at_work_takes_a_place_from_the_background_down_to_on
 
 
 async def test_the_background_takes_no_permit_from_requests_and_a_cancelled_waiter_no_place() -> None:
-    admission = Admission(1, behind=1)
+    admission = Admission(1, behind=1, linger_s=0)
     background = Background(admission, 3)
     assert await background.leaves(0) == 1
     async with admission.permit():
@@ -79,3 +79,15 @@ async def test_the_background_takes_no_permit_from_requests_and_a_cancelled_wait
         assert await background.leaves() == 1
     assert await background.leaves(5) == 0
     assert [task.cancelled() for task in background.tasks] == [False, True, False]
+
+
+async def test_a_request_that_has_ended_counts_for_the_background_a_little_longer() -> None:
+    admission = Admission(1, behind=4, linger_s=0.05)
+    for _ in range(2):  # its permit is free at once
+        async with admission.permit():
+            pass
+    background = Background(admission, 4)
+    assert await background.leaves(0) < 4
+    while background.inside < 4:
+        await asyncio.sleep(0.01)
+    assert await background.leaves(4) == 0

@@ -12,7 +12,7 @@ from app.commands.journal import Begin, Outcome, Status, open_journal
 from app.commands.progress import Progress, duration, progress_text
 from app.errors import OperatorError
 
-BEGIN = Begin(family="face", group="crew")
+BEGIN = Begin(family="face", group="crew", source="photos")
 
 
 def outcome(name: str, status: Status) -> Outcome:
@@ -67,8 +67,8 @@ def test_the_file_of_another_import_or_of_nothing_is_refused(tmp_path: Path) -> 
     ):
         pass
     with (
-        pytest.raises(OperatorError, match="face group 'crew'"),
-        open_journal(file, Begin(family="face", group="other")),
+        pytest.raises(OperatorError, match="photos into the face group 'crew'"),
+        open_journal(file, Begin(family="face", group="other", source="photos")),
     ):
         pass
     with file.open("a") as more:
