@@ -68,6 +68,12 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_calibrate(commands.add_parser("calibrate", help="show which thresholds suit a group of the running service"))
 
+    _add_import(
+        commands.add_parser("import", help="add a folder or a list of images to a group of the running service")
+    )
+    _add_export(commands.add_parser("export", help="write a group of the running service to a file"))
+    _add_restore(commands.add_parser("restore", help="make a group of the running service from such a file"))
+
     doctor = commands.add_parser("doctor", help="find what is wrong in the store of a stopped service, and repair it")
     doctor.add_argument("--repair", action="store_true", help="mend what is found; without it nothing is changed")
     doctor.set_defaults(command=_doctor)
@@ -97,6 +103,39 @@ def _rate(text: str) -> float:
     if not 0 < rate < 1:
         raise argparse.ArgumentTypeError(f"{text} is no rate: it must lie between 0 and 1, as 0.001 does")
     return rate
+
+
+def _add_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("group", metavar="GROUP", help="name of the group")
+    parser.add_argument("source", type=Path, metavar="FILE|FOLDER", help="a folder of images, a .csv or a .jsonl")
+    parser.add_argument("--family", choices=("face", "image"), default="face", help="kind of the group (default: face)")
+    parser.add_argument("--url", help="where the service is (default: as the settings say)")
+    parser.add_argument("--parallel", type=int, default=8, metavar="N", help="images on their way at once (default: 8)")
+    parser.add_argument("--tag", default="", help="tag of all images (default: the list's, or the first folder)")
+    parser.add_argument(
+        "--result", type=Path, metavar="FILE", help="what became of each image (default: import-…jsonl)"
+    )
+    parser.add_argument("--reject-bad-face", action="store_true", help="refuse faces that are not clear and upright")
+    parser.add_argument("--create", action="store_true", help="make the group where it is not there; needs --capacity")
+    parser.add_argument("--capacity", type=int, metavar="N", help="images that a new group is expected to hold")
+    parser.set_defaults(command=_import)
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("group", metavar="GROUP", help="name of the group")
+    parser.add_argument("file", type=Path, metavar="FILE", help="file to write; .gz at its end compresses it")
+    parser.add_argument("--family", choices=("face", "image"), default="face", help="kind of the group (default: face)")
+    parser.add_argument("--force", action="store_true", help="replace a file that is there already")
+    parser.add_argument("--url", help="where the service is (default: as the settings say)")
+    parser.set_defaults(command=_export)
+
+
+def _add_restore(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="file of an exported group")
+    parser.add_argument("--group", default="", metavar="NEW", help="name of the group (default: as in the file)")
+    parser.add_argument("--family", choices=("face", "image"), default="", help="kind that the file must have")
+    parser.add_argument("--url", help="where the service is (default: as the settings say)")
+    parser.set_defaults(command=_restore)
 
 
 # Each command imports what it needs: `likeness --help` shall not wait for Triton's client.
@@ -169,6 +208,47 @@ def _doctor(options: argparse.Namespace, settings: Settings) -> int:
     from app.commands.doctor import doctor  # noqa: PLC0415
 
     return doctor(settings, _say, repair=options.repair)
+
+
+def _import(options: argparse.Namespace, settings: Settings) -> int:
+    from app.commands.calibrate import service_url  # noqa: PLC0415
+    from app.commands.import_images import ImportOrder, default_result, import_images  # noqa: PLC0415
+
+    if options.create != (options.capacity is not None):
+        raise OperatorError("--create and --capacity go together: say for how many images the group is made.")
+    if options.parallel not in range(1, 65):
+        raise OperatorError("--parallel must be from 1 to 64.")
+    if options.reject_bad_face and options.family != "face":
+        raise OperatorError("--reject-bad-face is for faces: leave it out for a group of images.")
+    order = ImportOrder(
+        url=options.url or service_url(settings),
+        family=options.family,
+        group=options.group,
+        source=options.source,
+        result=options.result or default_result(options.family, options.group, options.source),
+        parallel=options.parallel,
+        tag=options.tag,
+        reject_bad_face=options.reject_bad_face,
+        capacity=options.capacity,
+    )
+    return import_images(order, settings, _say)
+
+
+def _export(options: argparse.Namespace, settings: Settings) -> int:
+    from app.commands.calibrate import service_url  # noqa: PLC0415
+    from app.commands.transfer import TransferOrder, export  # noqa: PLC0415
+
+    url = options.url or service_url(settings)
+    export(TransferOrder(url, options.file, options.group, options.family, options.force), _say)
+    return 0
+
+
+def _restore(options: argparse.Namespace, settings: Settings) -> int:
+    from app.commands.calibrate import service_url  # noqa: PLC0415
+    from app.commands.transfer import TransferOrder, restore  # noqa: PLC0415
+
+    restore(TransferOrder(options.url or service_url(settings), options.file, options.group, options.family), _say)
+    return 0
 
 
 def _openapi(_: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001

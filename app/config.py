@@ -87,6 +87,30 @@ class Settings:
         "that is larger is read anew for each part of the other, or calibrated by a sample.",
         least=MIB,
     )
+    import_max_bytes: int = setting(
+        1024 * MIB,
+        "Largest body of an import in the background, in bytes; it is kept in the data folder until the import ends.",
+        least=1024,
+    )
+    restore_max_bytes: int = setting(16384 * MIB, "Largest file of a group that is restored, in bytes.", least=1024)
+    transfers: int = setting(
+        4,
+        "Exports and restores of groups, and bodies in JSON Lines being received, at the same time; more is a 429.",
+        least=1,
+        most=64,
+    )
+    imports: int = setting(
+        32,
+        "Imports in the background that are kept, finished ones included; where none is finished more is a 429.",
+        least=1,
+        most=1000,
+    )
+    import_parallel: int = setting(
+        4,
+        "Images of imports in the background at work at the same time; each request at work takes one away, down to 1.",
+        least=1,
+        most=64,
+    )
     images_at_work: int = setting(64, "Images being decoded or detected together; more wait.", least=1)
     max_requests: int = setting(256, "Inference requests at work at the same time; more is a 429.", least=1)
     request_timeout: float = setting(60.0, "Seconds that one request may take, from its body to its answer.", least=0.1)

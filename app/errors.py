@@ -105,6 +105,12 @@ class BadFace(InvalidRequest):
     code = "bad_face"
 
 
+class DamagedFile(InvalidRequest):
+    """A file that is none of an exported group, or is cut or altered."""
+
+    code = "damaged_file"
+
+
 class NotCalibratable(InvalidRequest):
     """A group without pairs of the same identity, or without pairs of different ones."""
 
@@ -135,6 +141,14 @@ class ImageNotFound(LikenessError):
     status = 404
     code = "image_not_found"
     sentence = "No image of this id is in the group: add it first."
+
+
+class JobNotFound(LikenessError):
+    """No import of that id."""
+
+    status = 404
+    code = "job_not_found"
+    sentence = "There is no import of this id: it never was, or it ended so long ago that it was forgotten."
 
 
 class MethodNotAllowed(LikenessError):

@@ -28,6 +28,7 @@ from app.inference.models import (
     embedder_spec,
     quality_spec,
 )
+from app.services.admission import Admission
 from app.services.budget import MemoryBudget
 from app.services.calibrate import Calibrate
 from app.services.cluster import Cluster
@@ -40,8 +41,10 @@ from app.services.health import Health
 from app.services.image_pipeline import ImagePipeline
 from app.services.image_search import ImageSearch
 from app.services.image_source import ImageLimits, ImageSource
+from app.services.jobs import JobLimits, Jobs
 from app.services.multi_search import MultiSearch
 from app.services.query_faces import QueryFaces
+from app.services.transfer import GroupTransfer
 from app.store.groups import GroupStore
 from app.store.records import Family
 
@@ -59,6 +62,9 @@ class Services:
     compare: Compare
     face_check: FaceCheck
     calibrate: Calibrate
+    transfer: GroupTransfer
+    jobs: Jobs
+    admission: Admission
     health: Health
 
 
@@ -117,15 +123,25 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         memory = MemoryBudget(settings.compare_memory)
         specs = {Family.IMAGE: image_pipeline.spec, Family.FACE: face_pipeline.spec}
         rules = FaceRules(min_size=settings.face_min_size, several_allowed=settings.multi_faces_mode == 1)
+        images = ImageSearch(store, image_pipeline)
+        faces = FaceSearch(store, face_pipeline, queries, rules)
+        admission = Admission(settings.max_requests, behind=settings.import_parallel)
+        limits = JobLimits(settings.imports, settings.import_parallel, settings.request_timeout)
+        jobs = await stack.enter_async_context(
+            Jobs(settings.data_dir / "imports", store, images=images, faces=faces, admission=admission, limits=limits)
+        )
         yield Services(
             image_groups=Groups(store, Family.IMAGE, image_pipeline.spec),
             face_groups=Groups(store, Family.FACE, face_pipeline.spec),
-            images=ImageSearch(store, image_pipeline),
-            faces=FaceSearch(store, face_pipeline, queries, rules),
+            images=images,
+            faces=faces,
             multi_faces=MultiSearch(store, queries),
             cluster=Cluster(store, queries),
             compare=Compare(store, face_pipeline.spec, multiplier, memory),
             calibrate=Calibrate(store, specs, multiplier, memory),
+            transfer=GroupTransfer(store, specs, most=settings.transfers),
+            jobs=jobs,
+            admission=admission,
             face_check=FaceCheck(face_pipeline),
             health=Health(store, (detector, quality, face_embedder, image_embedder)),
         )

@@ -143,11 +143,11 @@ def _group(call: Call) -> str:
 
 
 async def _add(call: Call) -> face_schemas.AddedFace:
-    return _stored(await call.services.faces.add(_group(call), _new_face(call, id_required=False)))
+    return _stored(await call.services.faces.add(_group(call), new_face(call.body, id_required=False)))
 
 
 async def _update(call: Call) -> face_schemas.AddedFace:
-    return _stored(await call.services.faces.update(_group(call), _new_face(call, id_required=True)))
+    return _stored(await call.services.faces.update(_group(call), new_face(call.body, id_required=True)))
 
 
 async def _search(call: Call) -> face_schemas.FaceSearchResults:
@@ -170,8 +170,14 @@ def face_query(call: Call) -> FaceQuery:
     return FaceQuery([QueryImage(uri) for uri in uris], good_only=bool(call.body.use_quality))
 
 
-def _new_face(call: Call, *, id_required: bool) -> NewFace:
-    image, parameters = call.body.image, call.body.params
+def new_face(body: face_schemas.PutFace, *, id_required: bool) -> NewFace:
+    """What a client wants stored.
+
+    Raises:
+        InvalidRequest: a field is missing, too long or holds what it must not.
+        InvalidBoundingBox: the box is none.
+    """
+    image, parameters = body.image, body.params
     reject = isinstance(parameters, face_schemas.FaceParameters) and bool(parameters.reject_bad_face)
     box = given_box(image.bounding_box, field="image.bounding_box")
     return NewFace(new_image(image, id_required=id_required), box, reject_bad=reject)

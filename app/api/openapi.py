@@ -32,6 +32,7 @@ _TAGS = {
     "Images": "Whole-image similarity.",
     "Face groups": "Libraries of faces.",
     "Faces": "Face similarity.",
+    "Jobs": "Imports in the background.",
     "Health": "For load balancers.",
 }
 
@@ -42,6 +43,7 @@ _PATH_PARAMETERS: dict[str, dict[str, Any]] = {
         "description": "Id of the image, percent-encoded.",
         "schema": {"type": "string", "example": "photos/cat.jpg"},
     },
+    "job": {"description": "Id of the import.", "schema": {"type": "string", "example": "q83vEjRWeJCrze8SNFZ4kA"}},
 }
 
 
@@ -75,13 +77,13 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "tags": [operation.tag],
         "summary": operation.summary,
         "parameters": [*_path_parameters(operation), *_query_parameters(operation)],
-        "responses": {"200": _answer(operation, operation.answer.__doc__ or "Done.")},
+        "responses": {str(operation.answer_status): _answer(operation, operation.answer.__doc__ or "Done.")},
     }
     if operation.doc:
         document["description"] = operation.doc
     if operation.body is not None:
         media = {"schema": _reference(operation.body), "example": operation.body_example}
-        document["requestBody"] = {"required": True, "content": {"application/json": media}}
+        document["requestBody"] = {"required": True, "content": {operation.body_kind: media}}
     for status, kinds in sorted(_errors(operation).items()):
         document["responses"][str(status)] = _error_answer(kinds)
     if operation.answers_503:
@@ -97,7 +99,7 @@ def _answer(operation: Operation, description: str, *, example: bool = True) -> 
     media: dict[str, Any] = {"schema": _reference(operation.answer)}
     if example:
         media["example"] = operation.answer_example
-    return {"description": description.splitlines()[0], "content": {"application/json": media}}
+    return {"description": description.splitlines()[0], "content": {operation.answer_kind: media}}
 
 
 def _path_parameters(operation: Operation) -> list[dict[str, Any]]:

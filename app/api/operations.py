@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -11,6 +12,9 @@ import msgspec
 from app.config import Settings
 from app.errors import LikenessError
 from app.wiring import Services
+
+JSON = "application/json"
+LINES = "application/x-ndjson"  # JSON Lines: one JSON value per line
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,7 @@ class Call:
         settings: limits and defaults.
         path: path parameters.
         query: first value of each query parameter.
-        body: the validated body, where the operation has one.
+        body: the validated body, where the operation has one; of JSON Lines its bytes, unread, some at a time.
     """
 
     services: Services
@@ -53,6 +57,17 @@ class Stream:
     items: AsyncGenerator[Sequence[msgspec.Struct], None]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LineStream:
+    """An answer in JSON Lines that is sent while it is still being found.
+
+    Attributes:
+        pieces: its text, some whole lines at a time.
+    """
+
+    pieces: AsyncGenerator[bytes, None]
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """A query parameter, for the documentation."""
@@ -74,13 +89,17 @@ class Operation:
         summary: one line.
         handle: one service call; its result is serialised, or streamed.
         answer: shape of the result.
-        body: shape of the body; none where there is none.
+        body: shape of the body, or of most of its lines; none where there is none.
+        body_kind: ``JSON``, or ``LINES``: then the body is read by ``handle`` as it comes, for as long as it comes.
+        body_limit: most bytes of the body.
+        answer_kind: ``JSON``, or ``LINES``, where ``answer`` is the shape of most lines.
         doc: what is worth knowing beyond the summary.
         query: query parameters.
         errors: what it may answer beyond invalid input and overload.
         inference: whether it decodes images or calls models, which is admitted by permit.
         body_example: a real body.
         answer_example: a real answer.
+        answer_status: of a good answer.
         answers_503: whether the shape of the result also comes with status 503.
     """
 
@@ -89,13 +108,17 @@ class Operation:
     id: str
     tag: str
     summary: str
-    handle: Callable[[Call], Awaitable[msgspec.Struct | Answer | Stream]]
+    handle: Callable[[Call], Awaitable[msgspec.Struct | Answer | Stream | LineStream]]
     answer: type[msgspec.Struct]
     body: type[msgspec.Struct] | None = None
+    body_kind: str = JSON
+    body_limit: Callable[[Settings], int] = attrgetter("max_body_bytes")
+    answer_kind: str = JSON
     doc: str = ""
     query: tuple[Parameter, ...] = ()
     errors: tuple[type[LikenessError], ...] = ()
     inference: bool = False
     body_example: Any = None
     answer_example: Any = field(default_factory=dict)
+    answer_status: int = 200
     answers_503: bool = False

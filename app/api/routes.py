@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from typing import Any
 
 import msgspec
@@ -12,10 +12,11 @@ from sanic import HTTPResponse, Request, Sanic
 
 from app.api import schemas, streaming
 from app.api.error_handler import REQUEST_ID, request_id
-from app.api.operations import Answer, Call, Operation, Stream
+from app.api.operations import LINES, Answer, Call, LineStream, Operation, Stream
 from app.api.validation import parse_body, query_of
 from app.config import Settings
-from app.errors import DeadlineExceeded, Overloaded, RequestTimeout, TooLarge
+from app.errors import DeadlineExceeded, RequestTimeout, TooLarge
+from app.services.admission import Admission
 from app.services.budget import MemoryBudget
 from app.stages import Stopwatch, stopwatch
 from app.wiring import Services
@@ -24,35 +25,11 @@ from app.wiring import Services
 _STALLED_S = 10
 # While it is parsed a body is there in pieces, as a whole and as the strings in it.
 _BODY_COPIES = 3
+# What a body that is read as it comes takes at most: a batch of rows in some copies, or a line with an image.
+_STREAMED_BODY_BYTES = 32 << 20
+_LINE_COPIES = 4
 
 Handler = Callable[..., Coroutine[Any, Any, HTTPResponse | None]]
-
-
-class Admission:
-    """Permits for inference: without a free one a request is refused at once.
-
-    Args:
-        permits: requests that may be at work at the same time.
-    """
-
-    def __init__(self, permits: int) -> None:
-        self._free = permits
-
-    @asynccontextmanager
-    async def permit(self) -> AsyncIterator[None]:
-        """Holds one permit inside the block.
-
-        Raises:
-            Overloaded: none is free.
-        """
-        if self._free <= 0:
-            message = "The service has as many requests at work as it takes: try again in a moment."
-            raise Overloaded(message)
-        self._free -= 1
-        try:
-            yield
-        finally:
-            self._free += 1
 
 
 class Router:
@@ -64,8 +41,9 @@ class Router:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._admission = Admission(settings.max_requests)
         self._bodies = MemoryBudget(settings.body_memory)
+        # Bodies that are read as they come have no time limit: a few slow ones must not take all memory for bodies.
+        self._line_bodies = Admission(settings.transfers)
 
     def add(self, app: Sanic[Any, Any], operations: list[Operation]) -> None:
         """Registers operations; the services are found in ``app.ctx.services``."""
@@ -80,9 +58,12 @@ class Router:
             )
 
     def _handler(self, operation: Operation) -> Handler:
+        # A body that is read as it comes may be large; its sender is watched for stalling instead.
+        seconds = None if operation.body_kind == LINES else self._settings.request_timeout
+
         async def handle(request: Request, **path: str) -> HTTPResponse | None:
             try:
-                async with asyncio.timeout(self._settings.request_timeout) as limit:
+                async with asyncio.timeout(seconds) as limit:
                     return await self._answer(operation, request, path, limit)
             except TimeoutError as error:
                 message = f"The request took longer than {self._settings.request_timeout:g} seconds: send less at once."
@@ -94,12 +75,14 @@ class Router:
         self, operation: Operation, request: Request, path: dict[str, str], limit: asyncio.Timeout
     ) -> HTTPResponse | None:
         services: Services = request.app.ctx.services
-        async with self._body(request, operation) as body:
+        reading: AbstractAsyncContextManager[Any]
+        reading = self._unread(request, operation) if operation.body_kind == LINES else self._body(request, operation)
+        async with reading as body:
             # After the body: a client that only promises one must not keep a permit from others.
-            async with self._admission.permit() if operation.inference else nullcontext():
+            async with services.admission.permit() if operation.inference else nullcontext():
                 with stopwatch() as watch:
                     result = await operation.handle(Call(services, self._settings, path, query_of(request.args), body))
-                if isinstance(result, Stream):
+                if isinstance(result, Stream | LineStream):
                     return await streaming.send(request, result, limit)
                 if isinstance(result, schemas.Timed) and _wants_timings(body):
                     result.timings = _timings(watch)
@@ -118,7 +101,7 @@ class Router:
         held = 0
         chunks: list[bytes] = []
         try:
-            async for chunk in self._chunks(request):
+            async for chunk in self._chunks(request, most=operation.body_limit(self._settings)):
                 if operation.body is None:
                     continue  # some clients send an empty object where nothing is asked for
                 self._bodies.take(len(chunk) * _BODY_COPIES)
@@ -133,13 +116,31 @@ class Router:
         finally:
             self._bodies.give_back(held)
 
-    async def _chunks(self, request: Request) -> AsyncIterator[bytes]:
-        most = self._settings.max_body_bytes
-        too_large = TooLarge(f"The body is larger than {most} bytes: send fewer or smaller images at once.")
+    @asynccontextmanager
+    async def _unread(self, request: Request, operation: Operation) -> AsyncIterator[AsyncGenerator[bytes, None]]:
+        """Yields a body that is read as it comes.
+
+        Raises:
+            TooLarge: while it is read; it is over the limit.
+            Overloaded: too many of them are being read, or all bodies together are over their budget.
+            RequestTimeout: while it is read; the client stopped sending.
+        """
+        size = min(max(_STREAMED_BODY_BYTES, _LINE_COPIES * self._settings.max_image_bytes), self._bodies.total)
+        async with self._line_bodies.permit():
+            self._bodies.take(size)
+            try:
+                async with aclosing(self._chunks(request, most=operation.body_limit(self._settings))) as chunks:
+                    yield chunks
+            finally:
+                self._bodies.give_back(size)
+
+    async def _chunks(self, request: Request, *, most: int) -> AsyncGenerator[bytes, None]:
+        too_large = TooLarge(f"The body is larger than {most} bytes: send less at once.")
         length = request.headers.get("content-length", "0")
         if length.isdecimal() and int(length) > most:
             raise too_large
         stream: Any = request.stream  # Sanic types it as a union of which one member can be read
+        stream.request_max_size = max(stream.request_max_size, most)
         received = 0
         while True:
             try:
@@ -160,7 +161,7 @@ class Router:
             transport.resume_reading()
 
 
-def _wants_timings(body: msgspec.Struct | None) -> bool:
+def _wants_timings(body: object) -> bool:
     return bool(getattr(getattr(body, "params", None), "timings", None))
 
 

@@ -1,4 +1,4 @@
-"""Writes an answer while it is still being found: an object with one list, valid JSON whatever its size."""
+"""Writes an answer while it is still being found: an object with one list, valid JSON whatever its size, or lines."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import msgspec
 from sanic import HTTPResponse, Request
 
 from app.api.error_handler import REQUEST_ID, request_id
-from app.api.operations import Stream
+from app.api.operations import JSON, LINES, LineStream, Stream
 from app.errors import LikenessError
 
 _log = logging.getLogger("likeness.api")
 
 
-async def send(request: Request, stream: Stream, limit: asyncio.Timeout) -> HTTPResponse | None:
+async def send(request: Request, stream: Stream | LineStream, limit: asyncio.Timeout) -> HTTPResponse | None:
     """Sends a stream; what goes wrong before its first piece is answered as any error.
 
     Later the connection is aborted, so that half an answer cannot be taken for a whole one. A client that reads
@@ -32,11 +32,12 @@ async def send(request: Request, stream: Stream, limit: asyncio.Timeout) -> HTTP
     Raises:
         what the stream raises before its first piece.
     """
-    async with aclosing(written(stream)) as pieces:
+    kind, text = (LINES, stream.pieces) if isinstance(stream, LineStream) else (JSON, written(stream))
+    async with aclosing(text) as pieces:
         first = await anext(pieces)
         limit.reschedule(None)
         try:
-            response = await request.respond(headers={REQUEST_ID: request_id(request)}, content_type="application/json")
+            response = await request.respond(headers={REQUEST_ID: request_id(request)}, content_type=kind)
             assert response is not None, "no middleware answers instead"
             await response.send(first)
             async for piece in pieces:

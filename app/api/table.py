@@ -10,8 +10,10 @@ from app.api.faces import face_operations
 from app.api.groups import group_operations
 from app.api.health import health_operations
 from app.api.images import image_operations
+from app.api.jobs import import_operations, job_operations
 from app.api.multi_faces import multi_face_operations
 from app.api.operations import Operation
+from app.api.portability import portability_operations
 from app.store.records import Family
 
 
@@ -21,6 +23,8 @@ def all_operations() -> list[Operation]:
         *group_operations(Family.IMAGE),
         *image_operations(),
         *calibrate_operations(Family.IMAGE),
+        *portability_operations(Family.IMAGE),
+        *import_operations(Family.IMAGE),
         *group_operations(Family.FACE),
         *face_operations(),
         *multi_face_operations(),
@@ -28,5 +32,8 @@ def all_operations() -> list[Operation]:
         *compare_operations(),
         *face_check_operations(),
         *calibrate_operations(Family.FACE),
+        *portability_operations(Family.FACE),
+        *import_operations(Family.FACE),
+        *job_operations(),
         *health_operations(),
     ]

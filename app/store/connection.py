@@ -106,12 +106,14 @@ class Connection:
         """Gives a reserved name back."""
         self._reserved.discard((family, name))
 
-    async def register(self, registration: Registration) -> None:
-        """Makes a group exist."""
+    async def register(self, registration: Registration, *, rows: int) -> None:
+        """Makes a group exist, which holds so many rows already."""
         engine = await self.engine()
         async with self._registry_change():
             await Registry(engine, registry_name(self._prefix)).write(registration)
-            self._groups[registration.family, registration.name] = Group(engine, registration)
+            group = Group(engine, registration)
+            group.wrote(rows)
+            self._groups[registration.family, registration.name] = group
         await self._drop_leftovers(engine)
 
     async def unregister(self, group: Group) -> None:

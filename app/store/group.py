@@ -51,13 +51,17 @@ class Group:
         """
         counts, self._counts = self._counts, None
         yield
-        self._sealing.wrote(len(added))
+        self.wrote(len(added))
         if counts is not None:
             for tag in removed:
                 counts.remove(tag)
             for tag in added:
                 counts.add(tag)
             self._counts = counts
+
+    def wrote(self, rows: int) -> None:
+        """Takes note of rows that were added."""
+        self._sealing.wrote(rows)
 
     async def close(self) -> None:
         """Ends what goes on in the background."""

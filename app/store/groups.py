@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self, TypeVar
@@ -17,18 +17,19 @@ from app.errors import (
     GroupNotFound,
     IdExists,
     ImageNotFound,
-    LikenessError,
     ModelMismatch,
 )
 from app.stages import Stage, stage
 from app.store.connection import Connection
 from app.store.group import Group
 from app.store.names import fresh_collection_name
+from app.store.new_group import NewGroup
 from app.store.records import Embeddings, EmbeddingSpace, Family, GroupInfo, Hit, Page, Record, Row, TagCount
 from app.store.registry import Registration
-from app.store.rows import create_collection
 
 T = TypeVar("T")
+
+_RECORDS_AT_ONCE = 256  # 20 MB where descriptions are at their longest
 
 
 class GroupStore:
@@ -87,6 +88,18 @@ class GroupStore:
         Raises:
             GroupExists: there is one of that name.
         """
+        async with self.filling(family, name, capacity=capacity, space=space):
+            pass
+
+    @asynccontextmanager
+    async def filling(
+        self, family: Family, name: str, *, capacity: int, space: EmbeddingSpace
+    ) -> AsyncIterator[NewGroup]:
+        """Yields a group to fill, which exists for others only once the block has ended without an error.
+
+        Raises:
+            GroupExists: there is one of that name, or one is being made.
+        """
         groups = await self._connection.groups()
         if self._closed:
             raise Closing
@@ -94,7 +107,9 @@ class GroupStore:
             raise GroupExists(f"There is already a group {name!r}.")
         collection = fresh_collection_name(self._prefix, family, name)
         registration = Registration.now(family, name, capacity=capacity, space=space, collection=collection)
-        await self._finish(self._create(registration))
+        filled = NewGroup(self._connection, registration, finish=self._finish, is_closed=lambda: self._closed)
+        async with filled:
+            yield filled
 
     async def names(self, family: Family) -> list[str]:
         """Names of all groups of a family, sorted."""
@@ -115,6 +130,10 @@ class GroupStore:
 
         await self._write(family, name, work)
 
+    async def space(self, family: Family, name: str) -> EmbeddingSpace:
+        """Which model made the group's embeddings."""
+        return (await self._group(family, name)).registration.space
+
     async def check(self, family: Family, name: str, space: EmbeddingSpace) -> None:
         """Makes sure that embeddings of ``space`` can be compared with those of the group.
 
@@ -125,7 +144,7 @@ class GroupStore:
         made = (await self._group(family, name)).registration.space
         if made != space:
             raise ModelMismatch(
-                f"The group {name!r} was made with the model {_described(made)}, but {_described(space)} is served: "
+                f"The group {name!r} was made with the model {made.described}, but {space.described} is served: "
                 "serve that model again, or create a new group and add the images again."
             )
 
@@ -162,6 +181,21 @@ class GroupStore:
                 await group.rows.insert([record])
 
         await self._write(family, name, work)
+
+    async def add_many(self, family: Family, name: str, records: Sequence[Record]) -> None:
+        """Adds rows, all or none, as one write: at most one of ``batches``.
+
+        Raises:
+            IdExists: an id is there already, or twice among them; ``index`` says whose.
+        """
+
+        async def work(group: Group) -> None:
+            await group.rows.require_new([record.row.id for record in records])
+            with group.counting(added=[record.row.tag for record in records]):
+                await group.rows.insert(records)
+
+        if records:
+            await self._write(family, name, work)
 
     async def update(self, family: Family, name: str, record: Record) -> None:
         """Replaces a row: readers see the old one or the new one.
@@ -210,6 +244,22 @@ class GroupStore:
         """Embeddings and tags in the order of ``rows``: of at most ``limit`` rows, at least 1, after ``after``."""
         async with self._reading(family, name) as group:
             return await group.rows.embeddings(after=after, limit=limit)
+
+    async def records(self, family: Family, name: str) -> AsyncGenerator[Sequence[Record], None]:
+        """All rows with their embeddings in the order of ``rows``, some at a time.
+
+        Writers are let in between: rows that change meanwhile come as before or as after, none twice.
+        """
+        group = await self._group(family, name)
+        after: str | None = None
+        while True:
+            async with group.lock.reading():
+                self._still_there(group)
+                page = await group.rows.records(after=after, limit=_RECORDS_AT_ONCE)
+            yield page.items
+            after = page.after
+            if after is None:
+                return
 
     async def tags(self, family: Family, name: str, *, after: str | None, limit: int) -> Page[TagCount]:
         """Tags by name with their number of rows: at most ``limit`` after the name ``after``."""
@@ -312,18 +362,6 @@ class GroupStore:
 
         return await self._finish(locked())
 
-    async def _create(self, registration: Registration) -> None:
-        try:
-            engine = await self._connection.engine()
-            try:
-                await create_collection(engine, registration)
-            except LikenessError:
-                await self._connection.discard(registration.collection)  # it may be there all the same
-                raise
-            await self._connection.register(registration)
-        finally:
-            self._connection.free(registration.family, registration.name)
-
     async def _finish(self, action: Coroutine[None, None, T]) -> T:
         # A task of its own: when the caller is cancelled, the write still ends and then gives its lock back.
         task = asyncio.create_task(action)
@@ -341,7 +379,3 @@ class GroupStore:
             raise Closing
         if group.removed:
             raise GroupNotFound(f"There is no group {group.registration.name!r}.")
-
-
-def _described(space: EmbeddingSpace) -> str:
-    return f"{space.model_id} ({space.dimension} dimensions, {space.metric})"

@@ -48,6 +48,11 @@ class EmbeddingSpace:
     dimension: int
     metric: Metric
 
+    @property
+    def described(self) -> str:
+        """For a sentence: the model, and what its embeddings are like."""
+        return f"{self.model_id} ({self.dimension} dimensions, {self.metric})"
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.errors import IdExists
 from app.store import desc, filters, keys
 from app.store.engine import VECTOR_FIELD, Engine
 from app.store.records import BoundingBox, Embeddings, EmbeddingSpace, Family, Hit, Metric, Page, Record, Row
@@ -72,6 +73,18 @@ class Rows:
         """Adds rows whose ids are known to be free, all or none."""
         await self._engine.insert(self._collection, [self._encoded(record) for record in records])
 
+    async def require_new(self, ids: Sequence[str]) -> None:
+        """Makes sure that rows of these ids can be added.
+
+        Raises:
+            IdExists: one is there, or twice among them; ``index`` says which.
+        """
+        taken = set(await self.tags_of(ids))
+        for index, each in enumerate(ids):
+            if each in taken:
+                raise IdExists(index=index)
+            taken.add(each)
+
     async def replace(self, record: Record) -> None:
         """Replaces the row of the same id."""
         await self._engine.upsert(self._collection, self._encoded(record))
@@ -119,6 +132,18 @@ class Rows:
             parts.append(np.array([row[VECTOR_FIELD] for row in found], np.float32))
             last = found[-1]["id"]
         return Embeddings(ids, tags, np.concatenate(parts), ids[-1])
+
+    async def records(self, *, after: str | None, limit: int) -> Page[Record]:
+        """As ``page``, with embeddings: at most ``limit`` rows, in one answer of the engine at most."""
+        last = keys.stored(after) if after is not None else ""
+        size = min(limit, _ROWS_PER_QUERY, self._engine.profile.embeddings_per_answer)
+        found = await self._engine.query(
+            self._collection, filters.beyond("id", last), [*self._fields, VECTOR_FIELD], limit=size
+        )
+        # A repeated insert after a lost connection can leave two rows of one id: they count as one.
+        rows = {row["id"]: row for row in found}.values()
+        records = [Record(self._decoded(row), np.array(row[VECTOR_FIELD], np.float32)) for row in rows]
+        return Page(records, records[-1].row.id if len(found) == size else None)
 
     async def scan_tags(self) -> AsyncIterator[str]:
         """The tag of every row, each row once."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from app.embedded.milvus import EmbeddedMilvus
-from app.errors import BackendUnavailable, IdExists
+from app.errors import BackendUnavailable, Closing, IdExists
 from app.store.groups import GroupStore
 from app.store.records import EmbeddingSpace, Family, Metric, Record, Row
 
@@ -65,3 +65,22 @@ async def test_every_acknowledged_add_survives_a_kill_in_the_middle_of_many(tmp_
         assert len(stored) == len(set(stored)) == counted
         assert acknowledged <= set(stored) <= tried
         assert sum([(await store.info(Family.FACE, name)).count for name in groups]) == counted
+
+
+async def test_what_was_being_filled_when_the_process_ended_is_gone_with_the_next_start(tmp_path: Path) -> None:
+    async def collections(store: GroupStore) -> list[str]:
+        return await (await store._connection.engine()).collections()
+
+    embedding = np.ones(32, np.float32)
+    async with EmbeddedMilvus(data_dir=tmp_path / "data", log_dir=tmp_path / "logs") as milvus:
+        async with GroupStore(uri=milvus.uri, prefix="p", embedded=True, timeout_s=10) as store:
+            await store.create(Family.FACE, "kept", capacity=7, space=SPACE)
+            filling = store.filling(Family.FACE, "filling", capacity=7, space=SPACE)
+            new = await filling.__aenter__()  # and never left
+            await new.add([Record(Row("a", "t", "{}", None), embedding)])
+            assert len(await collections(store)) == 3
+        with pytest.raises(Closing):
+            await new.add([Record(Row("b", "t", "{}", None), embedding)])
+        async with GroupStore(uri=milvus.uri, prefix="p", embedded=True, timeout_s=10) as store:
+            assert await store.names(Family.FACE) == ["kept"]
+            assert len(await collections(store)) == 2

@@ -46,11 +46,11 @@ def test_every_reference_leads_somewhere() -> None:
 
 def test_the_paths_are_those_of_the_contract() -> None:
     both = ["", "/{name}", "/{name}/remove", "/{name}/delete", "/{name}/images", "/{name}/images/{id}", "/{name}/tags",
-            "/{name}/add", "/{name}/update", "/{name}/search", "/{name}/calibrate"]  # fmt: skip
+            "/{name}/add", "/{name}/update", "/{name}/search", "/{name}/calibrate", "/{name}/export", "/{name}/restore", "/{name}/import"]  # fmt: skip
     expected = {f"/v1/{family}/groups{path}" for family in ("image", "face") for path in both}
     expected |= {f"/v1/face/groups/{path}" for path in ("multi/search", "multi/pts/search")}
     expected |= {f"/v1/face/groups/{{name}}/{call}" for call in ("pts/search", "cluster", "compare")}
-    expected |= {"/v1/face/detect", "/v1/face/verify"}
+    expected |= {"/v1/face/detect", "/v1/face/verify", "/v1/jobs", "/v1/jobs/{job}", "/v1/jobs/{job}/cancel"}
     assert set(DOCUMENT["paths"]) == expected | {"/health/live", "/health/ready"}
     assert set(DOCUMENT["paths"]["/v1/face/groups/{name}"]) == {"get", "post"}
 
@@ -61,7 +61,8 @@ def test_every_operation_has_an_id_of_its_own_a_summary_and_says_what_can_go_wro
     assert all(operation["summary"] for operation in operations)
     for operation in operations:
         if operation["tags"] != ["Health"]:
-            assert {"200", "500", "503"} <= set(operation["responses"])
+            assert {"500", "503"} <= set(operation["responses"])
+            assert {"200", "202"} & set(operation["responses"])
         if "requestBody" in operation:
             assert {"400", "413", "429"} <= set(operation["responses"])
 

@@ -1,0 +1,239 @@
+"""Imports on disk: what is to be added, what became of it, and how it ended; what a start goes on with."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Generator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Self
+
+import msgspec
+
+from app.services.face_search import NewFace
+from app.store.records import Family
+
+_FACTS = "job.json"
+_IMAGES = "images.jsonl"
+_JOURNAL = "journal.jsonl"
+_ID_BYTES = 16
+MOST_ERRORS = 100
+
+
+class JobState(StrEnum):
+    """Where an import is."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing comes after it."""
+        return self not in (JobState.WAITING, JobState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One image of an import.
+
+    Attributes:
+        new: the image, and for a face how it is to be stored; None where the line is wrong.
+        id: of a wrong line, where it has one.
+        code: of the error of a wrong line.
+        message: the error, a sentence.
+    """
+
+    new: NewFace | None
+    id: str = ""
+    code: str = ""
+    message: str = ""
+
+
+class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What an import is; ``created`` is UTC in ISO 8601."""
+
+    id: str
+    family: Family
+    group: str
+    total: int
+    created: str
+
+
+class JobError(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an image of an import was not stored; ``index`` counts the lines from 0."""
+
+    index: int
+    id: str
+    code: str
+    message: str
+
+
+class _Note(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A line of the journal: an image that is dealt with, or the end of the import."""
+
+    index: int = -1
+    id: str = ""
+    code: str = ""
+    message: str = ""
+    state: JobState | None = None
+
+
+class JobFolder:
+    """One import on disk.
+
+    Attributes:
+        facts: what it is.
+        state: where it is.
+        dealt: one byte per image: whether it is dealt with.
+        failed: how many images were not stored.
+        errors: why, of the first of them.
+        error: why the whole import failed.
+        resumed: whether a process before this one worked on it.
+    """
+
+    def __init__(self, folder: Path, facts: JobFacts) -> None:
+        self._folder = folder
+        self.facts = facts
+        self.state = JobState.WAITING
+        self.dealt = bytearray(facts.total)
+        self.failed = 0
+        self.errors: list[JobError] = []
+        self.error = ""
+        self.resumed = False
+        self._journal: IO[bytes] | None = None
+
+    @classmethod
+    def opened(cls, folder: Path) -> Self | None:
+        """What a process before this one left, None where it had not finished writing it down."""
+        try:
+            job = cls(folder, msgspec.json.decode((folder / _FACTS).read_bytes(), type=JobFacts))
+        except (OSError, msgspec.MsgspecError):
+            return None
+        job._read_journal()
+        return job
+
+    @property
+    def done(self) -> int:
+        """How many images are stored."""
+        return sum(self.dealt) - self.failed
+
+    def images(self) -> Generator[tuple[int, Entry], None, None]:
+        """The images that are not dealt with, with their numbers."""
+        with (self._folder / _IMAGES).open("rb") as lines:
+            for index, line in enumerate(lines):
+                if not self.dealt[index]:
+                    yield index, msgspec.json.decode(line, type=Entry)
+
+    def note(self, index: int, error: JobError | None = None) -> None:
+        """Writes down that an image is dealt with; after this the process may be killed."""
+        note = _Note(index=index)
+        if error is not None:
+            note = _Note(index=index, id=error.id, code=error.code, message=error.message)
+        self._write(note)
+        self._count(note)
+
+    def end(self, state: JobState, error: str = "") -> None:
+        """Writes down how the import ended, and forgets its images."""
+        self._write(_Note(state=state, message=error))
+        self.state, self.error = state, error
+        self.close()
+        (self._folder / _IMAGES).unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Forgets the import."""
+        self.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """Closes the journal."""
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+
+    def _write(self, note: _Note) -> None:
+        if self._journal is None:
+            self._journal = (self._folder / _JOURNAL).open("ab")
+        self._journal.write(msgspec.json.encode(note) + b"\n")
+        self._journal.flush()
+
+    def _count(self, note: _Note) -> None:
+        if self.dealt[note.index]:
+            return
+        self.dealt[note.index] = 1
+        if note.code:
+            self.failed += 1
+            if len(self.errors) < MOST_ERRORS:
+                self.errors.append(JobError(index=note.index, id=note.id, code=note.code, message=note.message))
+
+    def _read_journal(self) -> None:
+        self.resumed = True
+        whole = 0
+        with suppress(FileNotFoundError), (self._folder / _JOURNAL).open("rb+") as journal:
+            for line in journal:
+                if not line.endswith(b"\n"):
+                    break  # the writer was killed in the middle of it
+                try:
+                    note = msgspec.json.decode(line, type=_Note)
+                except msgspec.MsgspecError:
+                    break  # what a crash of the machine left; the images from here on are tried again
+                whole += len(line)
+                if note.index >= len(self.dealt):
+                    break
+                if note.state is not None:
+                    self.state, self.error = note.state, note.message
+                else:
+                    self._count(note)
+            journal.truncate(whole)
+
+
+async def written_down(
+    folder: Path, entries: AsyncIterator[Entry], *, family: Family, group: str, created: str
+) -> JobFolder:
+    """Writes an import down before it begins; when this returns it survives a kill.
+
+    An image without an id gets one that is as good as random, and the same whenever the import goes on.
+
+    Args:
+        folder: of all imports.
+        entries: its images.
+        family: images or faces.
+        group: the group.
+        created: when.
+    """
+    name = secrets.token_urlsafe(_ID_BYTES)
+    own = folder / name
+    own.mkdir(parents=True)
+    try:
+        total = 0
+        with (own / _IMAGES).open("wb") as images:
+            async for entry in entries:
+                images.write(msgspec.json.encode(_named(entry, name, total)) + b"\n")
+                total += 1
+            images.flush()
+            await asyncio.to_thread(os.fsync, images.fileno())
+        facts = JobFacts(id=name, family=family, group=group, total=total, created=created)
+        part = own / f"{_FACTS}.part"
+        part.write_bytes(msgspec.json.encode(facts))
+        part.replace(own / _FACTS)
+    except BaseException:
+        shutil.rmtree(own, ignore_errors=True)
+        raise
+    return JobFolder(own, facts)
+
+
+def _named(entry: Entry, job: str, index: int) -> Entry:
+    if entry.new is None or entry.new.image.id:
+        return entry
+    digest = hashlib.sha256(f"{job}/{index}".encode()).digest()[:_ID_BYTES]
+    image = replace(entry.new.image, id=base64.urlsafe_b64encode(digest).decode().rstrip("="))
+    return replace(entry, new=replace(entry.new, image=image))
