@@ -14,7 +14,7 @@ from app import __version__
 from app.catalogue.roles import Role
 from app.catalogue.verify import verify
 from app.config import Settings
-from app.embedded.milvus import EmbeddedMilvus
+from app.embedded.milvus import EmbeddedMilvus, pending_rows
 from app.embedded.triton import EmbeddedTriton
 from app.errors import OperatorError
 from app.fetch import Fetcher, FetchLimits
@@ -103,6 +103,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 prefix=settings.milvus_prefix,
                 embedded=settings.embedded_milvus,
                 timeout_s=settings.milvus_timeout,
+                pending=pending_rows(settings.data_dir) if settings.embedded_milvus else None,
             )
         )
         stores.append(store)

@@ -19,7 +19,6 @@ class Write(Generic[T]):
     value: T | None
     begun: int
     ended: float = math.inf
-    answered: bool = False
 
 
 class Ledger(Generic[T]):
@@ -40,13 +39,12 @@ class Ledger(Generic[T]):
     def begin(self, key: str, value: T | None) -> Write[T]:
         """A write is sent."""
         write = Write(key, value, self.now())
-        self._writes.setdefault(key, [Write(key, None, 0, answered=True)]).append(write)
+        self._writes.setdefault(key, [Write(key, None, 0)]).append(write)
         return write
 
     def answered(self, write: Write[T]) -> None:
         """It was done: what was there before it is not seen any more."""
         end = self.now()
-        write.answered = True
         for other in self._writes[write.key]:
             if other is not write and other.begun < write.begun:
                 other.ended = min(other.ended, end)
@@ -57,7 +55,7 @@ class Ledger(Generic[T]):
 
     def settle(self, key: str, value: T | None) -> None:
         """Somebody looked while nothing was under way: from now on it is this."""
-        self._writes[key] = [Write(key, value, self.now(), answered=True)]
+        self._writes[key] = [Write(key, value, self.now())]
 
     def allowed(self, key: str, since: int) -> set[T | None]:
         """What a read that was sent at ``since`` and is answered now may see."""
@@ -65,10 +63,6 @@ class Ledger(Generic[T]):
         if writes is None:
             return {None}
         return {write.value for write in writes if write.ended >= since}
-
-    def known(self, key: str) -> bool:
-        """Whether exactly one value is possible now."""
-        return len(self.allowed(key, self.now())) == 1
 
     def booked(self) -> Iterable[str]:
         """Every key that was ever written."""

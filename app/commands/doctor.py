@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from app.commands.served_models import served_models
 from app.config import Settings
-from app.embedded.milvus import EmbeddedMilvus, database
+from app.embedded.milvus import EmbeddedMilvus, database, pending_rows
 from app.errors import LikenessError, OperatorError
 from app.store.doctor import Doctor
 from app.store.engine import Engine
@@ -46,7 +47,7 @@ def doctor(settings: Settings, say: _Say, *, repair: bool) -> int:
 async def _run(settings: Settings, say: _Say, *, repair: bool) -> int:
     served = await served_models(settings)
     try:
-        async with _engine(settings) as engine:
+        async with _engine(settings, repair=repair) as engine:
             physician = Doctor(engine, settings.milvus_prefix, served)
             tally = await _examine(physician, say, repair=repair)
             seen = f"{physician.examined.groups:,} groups with {physician.examined.rows:,} rows"
@@ -87,9 +88,9 @@ def _left(left: list[Finding]) -> str:
 
 
 @asynccontextmanager
-async def _engine(settings: Settings) -> AsyncIterator[Engine]:
+async def _engine(settings: Settings, *, repair: bool) -> AsyncIterator[Engine]:
     if not settings.embedded_milvus:
-        async with _connected(settings, settings.milvus_uri) as engine:
+        async with _connected(settings, settings.milvus_uri, None) as engine:
             yield engine
         return
     if not database(settings.data_dir).exists():
@@ -100,18 +101,20 @@ async def _engine(settings: Settings) -> AsyncIterator[Engine]:
         raise OperatorError(message)
     async with (
         EmbeddedMilvus(data_dir=settings.data_dir, log_dir=settings.data_dir / "logs") as milvus,
-        _connected(settings, milvus.uri) as engine,
+        # An update that was cut off is finished by what reads its group next: only a repair may do that.
+        _connected(settings, milvus.uri, pending_rows(settings.data_dir) if repair else None) as engine,
     ):
         yield engine
 
 
 @asynccontextmanager
-async def _connected(settings: Settings, uri: str) -> AsyncIterator[Engine]:
+async def _connected(settings: Settings, uri: str, pending: Path | None) -> AsyncIterator[Engine]:
     engine = await Engine.connect(
         uri=uri,
         token=settings.milvus_token,
         database=settings.milvus_database,
         timeout_s=settings.milvus_timeout,
+        pending=pending,
     )
     try:
         yield engine

@@ -25,6 +25,11 @@ def database(data_dir: Path) -> Path:
     return data_dir / "milvus.db"
 
 
+def pending_rows(data_dir: Path) -> Path:
+    """The folder that belongs to it, for updates that it may die in the middle of."""
+    return data_dir / "pending"
+
+
 class EmbeddedMilvus:
     """Runs the program of the ``milvus-lite`` wheel on ``<data_dir>/milvus.db``.
 

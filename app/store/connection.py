@@ -6,10 +6,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from app.errors import BackendUnavailable, LikenessError
-from app.store.engine import UNAVAILABLE, Engine
+from app.store.engine import Engine
 from app.store.group import Group
+from app.store.milvus_errors import UNAVAILABLE
 from app.store.names import holds_rows, registry_name
 from app.store.records import Family
 from app.store.registry import Registration, Registry
@@ -29,13 +31,24 @@ class Connection:
     The registry is read once, and again after a change to it failed half-way.
     """
 
-    def __init__(self, *, uri: str, token: str, database: str, prefix: str, embedded: bool, timeout_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        uri: str,
+        token: str,
+        database: str,
+        prefix: str,
+        embedded: bool,
+        timeout_s: float,
+        pending: Path | None,
+    ) -> None:
         self._uri = uri
         self._token = token
         self._database = database
         self._prefix = prefix
         self._embedded = embedded
         self._timeout_s = timeout_s
+        self._pending = pending
         self._engine: Engine | None = None
         self._groups: dict[tuple[Family, str], Group] = {}
         self._known = False
@@ -152,7 +165,11 @@ class Connection:
     async def _open(self) -> Engine:
         if self._engine is None:
             self._engine = await Engine.connect(
-                uri=self._uri, token=self._token, database=self._database, timeout_s=self._timeout_s
+                uri=self._uri,
+                token=self._token,
+                database=self._database,
+                timeout_s=self._timeout_s,
+                pending=self._pending,
             )
         async with self._registry_lock:
             await self._read(self._engine)

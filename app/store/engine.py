@@ -1,47 +1,35 @@
-"""The adapter to Milvus: the only module that imports pymilvus, and where its errors end."""
+"""The adapter to Milvus: the only module that calls pymilvus, and where its errors end."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
 from pymilvus import AsyncMilvusClient, DataType
-from pymilvus.exceptions import DataNotMatchException, MilvusException, ParamError
+from pymilvus.exceptions import MilvusException
 
-from app.errors import BackendUnavailable, InternalError, LikenessError
+from app.errors import BackendUnavailable, LikenessError
 from app.store import filters
+from app.store.milvus_errors import FOREIGN, NOT_LOADED, UNAVAILABLE, is_of_missing, status_of, translated
+from app.store.pending import PendingRows
 from app.store.profile import EngineProfile, profile_for
 from app.store.records import Metric
 from app.store.shape import Shape
 
 T = TypeVar("T")
 
-UNAVAILABLE = "Milvus, which stores the groups, does not answer; try again in a moment."
 VECTOR_FIELD = "embedding"
 
 _CONNECT_TIMEOUT_S = 3.0
 # Less often than servers allow by default (five minutes); more often they hang up on a client for it.
 _GRPC = {"grpc.keepalive_time_ms": 600_000, "grpc.keepalive_permit_without_calls": False}
 _DEFINITION_TIMEOUT_S = 60.0  # creating and loading a collection takes seconds on a server
-_NOT_FOUND = 100
-_NOT_LOADED = 101
-# Milvus's codes for a call that is wrong in itself, so that trying again cannot help
-# (https://github.com/milvus-io/milvus/blob/master/pkg/util/merr/errors.go).
-_REFUSED = {700, *range(1100, 1200)}
-_REFUSED_BY_GRPC = {
-    grpc.StatusCode.INVALID_ARGUMENT,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.UNIMPLEMENTED,
-}
-
-# What a call to Milvus can raise: its own errors, gRPC's, gRPC's for a channel that was closed meanwhile, and ours.
-_FOREIGN = (MilvusException, grpc.RpcError, grpc.aio.UsageError, TimeoutError)
-
 _log = logging.getLogger("likeness.store")
 
 
@@ -52,8 +40,13 @@ class Engine:
     yet, and raises BackendUnavailable where Milvus does not answer, InternalError where it refuses the call.
     """
 
-    def __init__(self, client: AsyncMilvusClient, profile: EngineProfile, timeout_s: float) -> None:
+    def __init__(
+        self, client: AsyncMilvusClient, profile: EngineProfile, timeout_s: float, pending: PendingRows | None
+    ) -> None:
         self._client = client
+        self._pending = pending
+        self._halves = pending.collections() if pending is not None else set()  # where a row may be missing
+        self._finishing = asyncio.Lock()
         self._timeout_s = timeout_s
         self._loaded: set[str] = set()
         # Where a session sees all there is. It follows the writes that were answered here: not those of an earlier
@@ -63,8 +56,17 @@ class Engine:
         self.profile = profile
 
     @classmethod
-    async def connect(cls, *, uri: str, token: str, database: str, timeout_s: float) -> Self:
+    async def connect(
+        cls, *, uri: str, token: str, database: str, timeout_s: float, pending: Path | None = None
+    ) -> Self:
         """Connects and finds out which engine it is.
+
+        Args:
+            uri: where it is.
+            token: token or ``user:password``, may be empty.
+            database: Milvus database, empty for the default one.
+            timeout_s: seconds that one call may take.
+            pending: folder for replacements under way, where the engine may die with half of one done.
 
         Raises:
             BackendUnavailable: it does not answer.
@@ -82,7 +84,8 @@ class Engine:
             await client.close()
             raise
         _log.info("Connected to %s", profile.engine)
-        return cls(client, profile, timeout_s)
+        rows = PendingRows(pending, vectors=VECTOR_FIELD) if pending is not None else None
+        return cls(client, profile, timeout_s, rows)
 
     async def close(self) -> None:
         """Closes the connection."""
@@ -177,6 +180,9 @@ class Engine:
         """Drops a collection; one that is not there is no error."""
         self._loaded.discard(collection)
         await self._call(lambda: self._client.drop_collection(collection, timeout=self._timeout_s))
+        if self._pending is not None:
+            self._pending.release(collection)
+            self._halves.discard(collection)
 
     async def insert(self, collection: str, rows: Sequence[Mapping[str, object]]) -> None:
         """Adds rows whose keys are not there yet, all or none: Milvus does not check that.
@@ -184,16 +190,21 @@ class Engine:
         An insert is sent once: the client would repeat it when the connection is lost, and Milvus would then have two
         rows of one key where the first had arrived. (It repeats until its own timeout, where it is told of one.)
         """
-
-        async def send() -> None:
-            async with asyncio.timeout(self._timeout_s):
-                await self._client.insert(collection, list(rows), retry_times=0)
-
-        await self._write(collection, send)
+        await self._write(collection, lambda: self._insert_once(collection, rows))
 
     async def upsert(self, collection: str, row: Mapping[str, object]) -> None:
         """Adds a row or replaces the one of the same key; readers of Milvus may see neither for a moment."""
-        await self._write(collection, lambda: self._client.upsert(collection, dict(row), timeout=self._timeout_s))
+        if self._pending is not None:
+            await self._finish(collection)
+            self._pending.hold(collection, row)
+        try:
+            await self._write(collection, lambda: self._client.upsert(collection, dict(row), timeout=self._timeout_s))
+        except BaseException:
+            if self._pending is not None:
+                self._halves.add(collection)
+            raise
+        if self._pending is not None:
+            self._pending.release(collection)
 
     async def delete(self, collection: str, field: str, keys: Sequence[str]) -> None:
         """Deletes the rows of these primary keys, which are known to be there.
@@ -320,15 +331,49 @@ class Engine:
             self._followed.add(collection)
         return answer
 
+    async def _finish(self, collection: str) -> None:
+        """Puts a row back that a replacement has deleted and not inserted, as the engine died in between."""
+        if self._pending is None or collection not in self._halves:
+            return
+        async with self._finishing:
+            row = self._pending.row(collection) if collection in self._halves else None
+            if row is not None:
+                key = next(iter(row))
+                which = filters.equals(key, str(row[key]))
+                found = await self._loaded_call(
+                    collection,
+                    lambda: self._client.query(
+                        collection,
+                        filter=which,
+                        output_fields=[key],
+                        limit=1,
+                        consistency_level="Strong",
+                        timeout=self._timeout_s,
+                    ),
+                )
+                if not found:
+                    _log.warning("Finishing an update that was cut off in %s", collection)
+                    await self._loaded_call(collection, lambda: self._insert_once(collection, [row]))
+                self._pending.release(collection)
+            self._halves.discard(collection)
+
+    async def _insert_once(self, collection: str, rows: Sequence[Mapping[str, object]]) -> None:
+        async with asyncio.timeout(self._timeout_s):
+            await self._client.insert(collection, list(rows), retry_times=0)
+
     async def _use(self, collection: str, action: Callable[[], Awaitable[T]]) -> T:
+        await self._finish(collection)
+        return await self._loaded_call(collection, action)
+
+    async def _loaded_call(self, collection: str, action: Callable[[], Awaitable[T]]) -> T:
         if collection not in self._loaded:
             await self._load(collection)
         try:
             return await action()
         except MilvusException as error:
-            if error.code != _NOT_LOADED:
+            if error.code != NOT_LOADED:
                 raise self._translated(error) from error
-        except _FOREIGN as error:
+        except FOREIGN as error:
             raise self._translated(error) from error
         await self._load(collection)  # a server that was restarted may come back with its collections released
         return await self._call(action)
@@ -341,36 +386,19 @@ class Engine:
     async def _call(self, action: Callable[[], Awaitable[T]]) -> T:
         try:
             return await action()
-        except _FOREIGN as error:
+        except FOREIGN as error:
             raise self._translated(error) from error
 
     def _translated(self, error: Exception) -> LikenessError:
-        if isinstance(error, MilvusException) and error.code == _NOT_FOUND:
+        if is_of_missing(error):
             self._lost = True
-        return _translated(error)
+        return translated(error)
 
 
 async def _version(client: AsyncMilvusClient, timeout_s: float) -> str | None:
     try:
         return str(await client.get_server_version(timeout=timeout_s))
-    except _FOREIGN as error:
-        if isinstance(error, grpc.RpcError) and _status(error) is grpc.StatusCode.UNIMPLEMENTED:
+    except FOREIGN as error:
+        if isinstance(error, grpc.RpcError) and status_of(error) is grpc.StatusCode.UNIMPLEMENTED:
             return None
-        raise _translated(error) from error
-
-
-def _status(error: grpc.RpcError) -> grpc.StatusCode:
-    return error.code()
-
-
-def _translated(error: Exception) -> LikenessError:
-    refused = False
-    if isinstance(error, grpc.RpcError):
-        refused = _status(error) in _REFUSED_BY_GRPC
-    elif isinstance(error, MilvusException):
-        refused = error.code in _REFUSED or isinstance(error, ParamError | DataNotMatchException)
-    if refused:
-        _log.error("Milvus refused a call: %s", error)
-        return InternalError("Milvus refused a call of this service; the service's log says why.")
-    _log.warning("Milvus does not answer: %s", error)
-    return BackendUnavailable(UNAVAILABLE)
+        raise translated(error) from error

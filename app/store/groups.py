@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -45,14 +46,29 @@ class GroupStore:
         prefix: first part of this service's collection names.
         embedded: whether no other process uses this Milvus, so that collections without a group can be dropped.
         timeout_s: seconds that one call to Milvus may take.
+        pending: folder for updates under way, for Milvus Lite: killed in the middle of one, it loses the row.
     """
 
     def __init__(
-        self, *, uri: str, token: str = "", database: str = "", prefix: str, embedded: bool, timeout_s: float
+        self,
+        *,
+        uri: str,
+        token: str = "",
+        database: str = "",
+        prefix: str,
+        embedded: bool,
+        timeout_s: float,
+        pending: Path | None = None,
     ) -> None:
         self._prefix = prefix
         self._connection = Connection(
-            uri=uri, token=token, database=database, prefix=prefix, embedded=embedded, timeout_s=timeout_s
+            uri=uri,
+            token=token,
+            database=database,
+            prefix=prefix,
+            embedded=embedded,
+            timeout_s=timeout_s,
+            pending=pending,
         )
         self._writes: set[asyncio.Task[object]] = set()
         self._closed = False

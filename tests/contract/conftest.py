@@ -268,13 +268,15 @@ def start(engine: EngineUnderTest) -> Callable[[], Awaitable[None]]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def open_store(engine: EngineUnderTest) -> AsyncIterator[OpenStore]:
+async def open_store(engine: EngineUnderTest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[OpenStore]:
     """Makes stores on the engine, each with a prefix of its own unless told; drops what they made at the end."""
     prefixes: set[str] = set()
+    folder = tmp_path_factory.mktemp("pending")
 
     def make(*, prefix: str | None = None, embedded: bool = False, timeout_s: float = 30.0) -> GroupStore:
         prefixes.add(chosen := prefix or f"t{secrets.token_hex(4)}")
-        return GroupStore(uri=engine.uri, prefix=chosen, embedded=embedded, timeout_s=timeout_s)
+        pending = folder / chosen if isinstance(engine, LiteEngine) else None
+        return GroupStore(uri=engine.uri, prefix=chosen, embedded=embedded, timeout_s=timeout_s, pending=pending)
 
     yield make
     client = AsyncMilvusClient(uri=engine.uri, timeout=10, dedicated=True)

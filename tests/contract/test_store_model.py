@@ -30,7 +30,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 SPACE = EmbeddingSpace("m", 4, Metric.L2)
 GROUPS = ("first", "second")
 # A making takes seconds on a server, so it gets fewer sequences.
-EXAMPLES = {"lite": 12, "server": 6, "external": 6}
+EXAMPLES = {"lite": 10, "server": 4, "external": 4}
 
 names = st.sampled_from(GROUPS)
 common = ["a", "A", "it's", 'say "a"', "back\\", "line\nline", "日本"]  # few, so that calls meet

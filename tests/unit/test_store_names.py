@@ -23,3 +23,8 @@ def test_the_registry_and_the_collections_of_other_prefixes_hold_no_rows_of_ours
     assert holds_rows("likeness", fresh_collection_name("likeness", Family.IMAGE, "abc"))
     assert not holds_rows("likeness", registry_name("likeness"))
     assert not holds_rows("likeness", fresh_collection_name("likeness2", Family.IMAGE, "abc"))
+
+
+def test_a_collection_that_only_begins_alike_is_none_of_ours() -> None:
+    for name in ("likeness_face_album", "likeness_face_album_g12", "likeness_face__g0123456789x", "likeness_image_"):
+        assert not holds_rows("likeness", name)
