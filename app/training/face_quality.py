@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +23,7 @@ from app.errors import OperatorError
 from app.training.faces import TrainingFace, find_faces, persons
 from app.training.features import GraphRunner
 from app.training.photos import read_photos
+from app.training.provenance import versions, write
 from app.training.quality_evaluation import labels, of_photographed, of_samples
 from app.training.quality_samples import FOLDS, KINDS, QualitySamples, folds, gather
 from app.training.softmax_regression import fit
@@ -117,10 +115,10 @@ def train_quality(paths: Sequence[Path], output: Path, cache: Path, *, seed: int
         "evaluation": evaluation,
         "landmarks": _turns([faces[number] for number in taken]),
         "weights": {"source": str(FACE_QUALITY.source), "sha256": FACE_QUALITY.source.member_sha256},
-        "made_with": _versions(),
+        "made_with": versions(),
         "photos": {photo.name: photo.sha256 for photo in photos},
     }
-    _write(output, content, provenance)
+    write(output / HEAD_NAME, content, output / HEAD_PROVENANCE_NAME, provenance)
     made, real = evaluation["made"], evaluation["photographed"]["trained_on"]
     say(f"accuracy {made['accuracy']}, {real['said']['clear']} of {real['faces']} untouched faces called clear")
     say(f"{output / HEAD_NAME} is written ({len(content) / 1e3:.1f} kB, sha256 {provenance['sha256']})")
@@ -218,19 +216,3 @@ def _turns(faces: Sequence[TrainingFace]) -> dict[str, Any]:
         name: {f"quantile_{share}": round(float(np.quantile(values, share)), 3) for share in shares}
         for name, values in figures.items()
     }
-
-
-def _versions() -> dict[str, str]:
-    python = ".".join(str(part) for part in sys.version_info[:2])
-    return {"python": python, **{name: version(name) for name in ("numpy", "onnxruntime", "pillow")}}
-
-
-def _write(output: Path, content: bytes, provenance: dict[str, Any]) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / HEAD_NAME).write_bytes(content)
-        (output / HEAD_PROVENANCE_NAME).write_text(
-            json.dumps(provenance, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-    except OSError as error:
-        raise OperatorError(f"{output} cannot be written ({error.strerror}).") from error

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +21,7 @@ from app.training.discriminant import SHRINKAGE, fit
 from app.training.evaluation import judge, summary
 from app.training.features import ImageRunner
 from app.training.photos import Photo, read_photos
+from app.training.provenance import versions, write
 from app.training.samples import (
     DRAWINGS,
     FOLDS,
@@ -92,10 +90,10 @@ def train_image(paths: Sequence[Path], output: Path, cache: Path, *, seed: int, 
         "graph_agreement": round(agreement, 6),
         "evaluation": evaluation,
         "weights": {"source": str(CENTERFACE), "sha256": CENTERFACE.member_sha256},
-        "made_with": _versions(),
+        "made_with": versions(),
         "photos": {photo.name: photo.sha256 for photo in photos},
     }
-    _write(output, content, provenance)
+    write(output / PROJECTION_NAME, content, output / PROVENANCE_NAME, provenance)
     say(f"recall@1 {evaluation['mean_recall_at_1']}, over the threshold {evaluation['mean_over_threshold']}")
     say(f"{output / PROJECTION_NAME} is written ({len(content) / 1e6:.2f} MB, sha256 {provenance['sha256']})")
 
@@ -135,19 +133,3 @@ def agree(source: onnx.ModelProto, projection: Projection, photos: Sequence[Phot
 
 def _dimensions() -> int:
     return IMAGE_EMBEDDER.outputs[0].dims[0]
-
-
-def _versions() -> dict[str, str]:
-    python = ".".join(str(part) for part in sys.version_info[:2])
-    return {"python": python, **{name: version(name) for name in ("numpy", "onnxruntime", "pillow")}}
-
-
-def _write(output: Path, content: bytes, provenance: dict[str, Any]) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / PROJECTION_NAME).write_bytes(content)
-        (output / PROVENANCE_NAME).write_text(
-            json.dumps(provenance, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-    except OSError as error:
-        raise OperatorError(f"{output} cannot be written ({error.strerror}).") from error
