@@ -7,6 +7,33 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+# HTTP/2's frames that answer a call (RFC 9113, section 6: DATA and HEADERS); others are pings, windows and settings.
+ANSWERING = frozenset({0, 1})
+
+
+class Frames:
+    """Follows HTTP/2's frames through the pieces in which they come."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._left = 0
+
+    def begun_in(self, data: bytes) -> set[int]:
+        """The types of the frames whose heads end in this piece."""
+        types: set[int] = set()
+        while data:
+            skipped = min(self._left, len(data))
+            self._left -= skipped
+            data = data[skipped:]
+            missing = 9 - len(self._head)
+            self._head += data[:missing] if not self._left else b""
+            data = data[missing:] if not self._left else data
+            if len(self._head) == 9:
+                types.add(self._head[3])
+                self._left = int.from_bytes(self._head[:3], "big")
+                self._head = b""
+        return types
+
 
 class LossyLine:
     """Passes bytes between callers and a server; ``lose_next_answer`` cuts one connection when an answer comes."""
@@ -49,9 +76,10 @@ class LossyLine:
                 await back.drain()
 
         async def answer() -> None:
+            frames = Frames()
             while data := await there.read(1 << 16):
-                # Small ones are HTTP/2's own: pings and window updates.
-                if asked and self._losing and len(data) > 60:
+                begun = frames.begun_in(data)
+                if asked and self._losing and begun & ANSWERING:
                     self._losing = False
                     self.lost += 1
                     return

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import grpc
 import numpy as np
 from numpy.typing import NDArray
 from pymilvus import AsyncMilvusClient, DataType
@@ -16,11 +15,12 @@ from pymilvus.exceptions import MilvusException
 
 from app.errors import BackendUnavailable, LikenessError
 from app.store import filters
-from app.store.milvus_errors import FOREIGN, NOT_LOADED, UNAVAILABLE, is_of_missing, status_of, translated
+from app.store.milvus_errors import FOREIGN, NOT_LOADED, UNAVAILABLE, is_of_missing, translated
 from app.store.pending import PendingRows
 from app.store.profile import EngineProfile, profile_for
 from app.store.records import Metric
 from app.store.shape import Shape
+from app.store.version import version_of
 
 T = TypeVar("T")
 
@@ -30,6 +30,7 @@ _CONNECT_TIMEOUT_S = 3.0
 # Less often than servers allow by default (five minutes); more often they hang up on a client for it.
 _GRPC = {"grpc.keepalive_time_ms": 600_000, "grpc.keepalive_permit_without_calls": False}
 _DEFINITION_TIMEOUT_S = 60.0  # creating and loading a collection takes seconds on a server
+
 _log = logging.getLogger("likeness.store")
 
 
@@ -79,7 +80,7 @@ class Engine:
             uri=uri, token=token, db_name=database, timeout=limit, dedicated=True, grpc_options=_GRPC
         )
         try:
-            profile = profile_for(await _version(client, limit))
+            profile = profile_for(await version_of(client, limit))
         except BaseException:
             await client.close()
             raise
@@ -393,12 +394,3 @@ class Engine:
         if is_of_missing(error):
             self._lost = True
         return translated(error)
-
-
-async def _version(client: AsyncMilvusClient, timeout_s: float) -> str | None:
-    try:
-        return str(await client.get_server_version(timeout=timeout_s))
-    except FOREIGN as error:
-        if isinstance(error, grpc.RpcError) and status_of(error) is grpc.StatusCode.UNIMPLEMENTED:
-            return None
-        raise translated(error) from error

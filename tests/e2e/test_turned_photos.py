@@ -17,7 +17,7 @@ from tests.running_service import RunningService, data_uri, fresh_group
 
 pytestmark = pytest.mark.skipif(not (PHOTOS / "people").is_dir(), reason=f"no photos in {PHOTOS}")
 COUNTER_CLOCKWISE = ["up", "up_left", "left", "down_left", "down", "down_right", "right", "up_right"]
-EVERY = 5  # a photo takes half a second at each of eight angles
+EVERY = 10  # a photo takes half a second at each of eight angles
 
 
 def turned(path: Path, degrees: int) -> str:
@@ -69,17 +69,17 @@ def test_whichever_way_a_photo_is_turned_its_face_is_found_known_and_told_which_
         strangers += len(found) - sure
     with capsys.disabled():
         print("\n".join(["", " turn  photos  found  octant  rank-1  0.45", *lines]))
-    assert len(outcomes) >= 80
-    assert missed <= 0.02 * len(outcomes)
-    assert mistaken <= 0.02 * len(outcomes)
-    assert strangers <= 0.04 * len(outcomes)
+    assert len(outcomes) >= 40
+    assert missed <= 1
+    assert mistaken <= 1
+    assert strangers <= 2
 
 
 def test_a_crowd_on_its_side_or_upside_down_is_found_as_it_is_upright(
     service: RunningService, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Every other one of those with several faces.
-    photos = [path for path in sorted((PHOTOS / "groups").glob("*.jpg")) if re.match(r"20|kit|two", path.name)][::2]
+    # Every third one of those with several faces.
+    photos = [path for path in sorted((PHOTOS / "groups").glob("*.jpg")) if re.match(r"20|kit|two", path.name)][::3]
 
     def count(place: tuple[Path, int]) -> int:
         uri = turned(*place)
@@ -89,6 +89,6 @@ def test_a_crowd_on_its_side_or_upside_down_is_found_as_it_is_upright(
         counts = {angle: list(pool.map(count, [(path, angle) for path in photos])) for angle in (0, 90, 180, 270)}
     with capsys.disabled():
         print("\ncrowds:", ", ".join(f"{angle}° {sum(found)}" for angle, found in counts.items()), "faces found")
-    assert sum(counts[0]) >= 15
+    assert sum(counts[0]) >= 10
     for angle in (90, 180, 270):
-        assert abs(sum(counts[angle]) - sum(counts[0])) <= 0.1 * sum(counts[0])
+        assert abs(sum(counts[angle]) - sum(counts[0])) <= max(1, 0.1 * sum(counts[0]))
