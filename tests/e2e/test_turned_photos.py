@@ -78,8 +78,8 @@ def test_whichever_way_a_photo_is_turned_its_face_is_found_known_and_told_which_
 def test_a_crowd_on_its_side_or_upside_down_is_found_as_it_is_upright(
     service: RunningService, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Every third one of those with several faces.
-    photos = [path for path in sorted((PHOTOS / "groups").glob("*.jpg")) if re.match(r"20|kit|two", path.name)][::3]
+    # Every other one of those with several faces.
+    photos = [path for path in sorted((PHOTOS / "groups").glob("*.jpg")) if re.match(r"20|kit|two", path.name)][::2]
 
     def count(place: tuple[Path, int]) -> int:
         uri = turned(*place)
@@ -89,6 +89,6 @@ def test_a_crowd_on_its_side_or_upside_down_is_found_as_it_is_upright(
         counts = {angle: list(pool.map(count, [(path, angle) for path in photos])) for angle in (0, 90, 180, 270)}
     with capsys.disabled():
         print("\ncrowds:", ", ".join(f"{angle}° {sum(found)}" for angle, found in counts.items()), "faces found")
-    assert sum(counts[0]) >= 10
+    assert sum(counts[0]) >= 15
     for angle in (90, 180, 270):
-        assert abs(sum(counts[angle]) - sum(counts[0])) <= max(1, 0.1 * sum(counts[0]))
+        assert abs(sum(counts[angle]) - sum(counts[0])) <= 0.1 * sum(counts[0])
