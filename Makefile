@@ -48,7 +48,7 @@ check: ## lint, format, types and layers
 requirements: ## pin the requirement files anew from pyproject.toml (UPGRADE=1 for newer versions)
 	@test -x $(UV)/bin/uv || { $(PYTHON) -m venv $(UV) && $(UV)/bin/pip install --quiet uv==$(UV_VERSION); }
 	$(COMPILE) pyproject.toml --output-file requirements/service.txt
-	$(COMPILE) pyproject.toml --extra dev --constraint requirements/service.txt --output-file requirements/dev.txt
+	$(COMPILE) pyproject.toml --extra dev --extra tracing --constraint requirements/service.txt --output-file requirements/dev.txt
 	$(COMPILE) triton/requirements.in --no-deps --output-file triton/requirements.txt
 
 clean: ## delete the environments and caches; data and models stay
