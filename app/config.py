@@ -62,6 +62,12 @@ class Settings:
     milvus_database: str = setting("", "Milvus database; empty is its default one.")
     milvus_prefix: str = setting("likeness", "Prefix of this service's collections: two services on one Milvus differ.")
     milvus_timeout: float = setting(30.0, "Seconds that one call to Milvus may take.", least=0.1, most=600)
+    locks: str = setting(
+        "",
+        "What keeps apart the service processes that use one Milvus server: empty is a folder that those of one user "
+        "on one machine find by themselves, a path is a folder that they share, and redis://host:6379/0 is a Redis, "
+        "for processes on several machines.",
+    )
 
     image_threshold: float = setting(0.3, "Default threshold of image search.", least=0, most=1)
     face_threshold: float = setting(0.45, "Default threshold of face search.", least=0, most=1)

@@ -104,6 +104,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 embedded=settings.embedded_milvus,
                 timeout_s=settings.milvus_timeout,
                 pending=pending_rows(settings.data_dir) if settings.embedded_milvus else None,
+                locks=None if settings.embedded_milvus else settings.locks,
             )
         )
         stores.append(store)

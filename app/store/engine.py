@@ -19,12 +19,10 @@ from app.store.milvus_errors import FOREIGN, NOT_LOADED, UNAVAILABLE, is_of_miss
 from app.store.pending import PendingRows
 from app.store.profile import EngineProfile, profile_for
 from app.store.records import Metric
-from app.store.shape import Shape
+from app.store.shape import VECTOR_FIELD, Shape, schema_of
 from app.store.version import version_of
 
 T = TypeVar("T")
-
-VECTOR_FIELD = "embedding"
 
 _CONNECT_TIMEOUT_S = 3.0
 # Less often than servers allow by default (five minutes); more often they hang up on a client for it.
@@ -102,6 +100,10 @@ class Engine:
         self._loaded.clear()
         self._followed.clear()
 
+    def unfollow(self, collection: str) -> None:
+        """The next read of a collection waits for what other processes have written."""
+        self._followed.discard(collection)
+
     async def collections(self) -> list[str]:
         """Names of all collections."""
         return list(await self._call(lambda: self._client.list_collections(timeout=self._timeout_s)))
@@ -127,6 +129,11 @@ class Engine:
             metric=index["metric_type"] if index else None,
         )
 
+    async def identity(self, collection: str) -> str:
+        """What tells this collection from any other of that name, ever and anywhere."""
+        told = await self._call(lambda: self._client.describe_collection(collection, timeout=self._timeout_s))
+        return f"{told['collection_id']}-{told.get('created_timestamp', 0)}"
+
     async def create(
         self,
         collection: str,
@@ -149,14 +156,7 @@ class Engine:
             exact: an exact index, whatever the profile says.
             partitions: number of partitions by the field ``tag``, or None.
         """
-        schema = AsyncMilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-        key = next(iter(texts))
-        for name, size in texts.items():
-            by_tag = partitions is not None and name == "tag"
-            schema.add_field(name, DataType.VARCHAR, max_length=size, is_primary=name == key, is_partition_key=by_tag)
-        for name in integers:
-            schema.add_field(name, DataType.INT64)
-        schema.add_field(VECTOR_FIELD, DataType.FLOAT_VECTOR, dim=dimension)
+        schema = schema_of(texts=texts, integers=integers, dimension=dimension, by_tag=partitions is not None)
         index = AsyncMilvusClient.prepare_index_params()
         index.add_index(
             VECTOR_FIELD,

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.store import filters
-from app.store.engine import VECTOR_FIELD, Engine
+from app.store.engine import Engine
 from app.store.records import EmbeddingSpace, Family, Metric
+from app.store.shape import VECTOR_FIELD
 
 _SCHEMA_VERSION = 1
 _TEXTS = {

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from app.errors import IdExists
 from app.store import desc, filters, keys
-from app.store.engine import VECTOR_FIELD, Engine
+from app.store.engine import Engine
 from app.store.records import BoundingBox, Embeddings, EmbeddingSpace, Family, Hit, Metric, Page, Record, Row
 from app.store.registry import Registration
-from app.store.shape import Shape
+from app.store.shape import VECTOR_FIELD, Shape
 
 _TEXTS = {"id": 4096, "tag": 256, "desc": desc.MAX_STORED_BYTES}
 _FACE_TEXTS = _TEXTS | {"bounding_box": 1024}
