@@ -41,6 +41,13 @@ class Settings:
 
     host: str = setting("127.0.0.1", "Address to listen on.")
     port: int = setting(8000, "TCP port to listen on.", least=1, most=65535)
+    workers: int = setting(
+        1,
+        "Service processes on this machine; more than one needs a Milvus server. Limits of memory, requests and "
+        "connections are each one's own.",
+        least=1,
+        most=64,
+    )
     data_dir: Path = setting(Path("data"), "Folder for the embedded database, logs and run-time files.")
     cache_dir: Path = setting(
         Path.home() / ".cache" / "likeness", "Folder for downloaded weights.", shown="~/.cache/likeness"
@@ -86,7 +93,9 @@ class Settings:
     decode_memory: int = setting(
         1536 * MIB, "Bytes that all images being decoded together may hold; more wait.", least=MIB
     )
-    decode_threads: int = setting(0, "Threads that decode images; 0 is one per core.", least=0, most=256)
+    decode_threads: int = setting(
+        0, "Threads that decode images; 0 is one per core, shared out among the workers.", least=0, most=256
+    )
     compare_memory: int = setting(
         256 * MIB,
         "Bytes of embeddings that all comparisons and calibrations of groups together may hold; more wait. A group "

@@ -146,11 +146,11 @@ def job_operations() -> list[Operation]:
 
 
 async def _list(call: Call) -> JobList:
-    return JobList([_shape(report) for report in call.services.jobs.reports()])
+    return JobList([_shape(report) for report in await call.services.jobs.reports()])
 
 
 async def _get(call: Call) -> Job:
-    return _shape(call.services.jobs.report(call.path["job"]))
+    return _shape(await call.services.jobs.report(call.path["job"]))
 
 
 async def _cancel(call: Call) -> Job:
