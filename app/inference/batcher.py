@@ -34,7 +34,7 @@ class MicroBatcher:
         run: runs one batch, ``[n, …]`` in, outputs of first axis ``n`` out.
         max_batch: most items in one batch.
         max_waiting: most items that may wait; one more is refused at once.
-        in_flight: most batches at work at the same time.
+        in_flight: tells the most batches at work at the same time, which changes with the servers.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class MicroBatcher:
         *,
         max_batch: int,
         max_waiting: int,
-        in_flight: int,
+        in_flight: Callable[[], int],
     ) -> None:
         self._run = run
         self._max_batch = max_batch
@@ -121,7 +121,7 @@ class MicroBatcher:
 
     def _pump(self) -> None:
         self._pump_due = False
-        while self._queues and len(self._running) < self._in_flight:
+        while self._queues and len(self._running) < self._in_flight():
             key = next(iter(self._queues))
             queue = self._queues.pop(key)
             batch = [queue.popleft() for _ in range(min(len(queue), self._max_batch))]

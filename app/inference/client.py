@@ -19,6 +19,7 @@ from app.errors import BackendUnavailable, DeadlineExceeded, InternalError
 Arrays = Mapping[str, NDArray[Any]]
 
 _DOWN = {"StatusCode.UNAVAILABLE", "StatusCode.CANCELLED", "StatusCode.NOT_FOUND", "StatusCode.UNKNOWN"}
+_LATE = "StatusCode.DEADLINE_EXCEEDED"
 # Without these a channel waits up to two minutes before it looks again for a server that was restarted.
 _CHANNEL = [
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -110,6 +111,7 @@ class TritonClient:
 
         Raises:
             BackendUnavailable: Triton or the model does not answer.
+            DeadlineExceeded: it took longer than the timeout.
         """
         try:
             answer = await self._client.get_model_config(model, as_json=True, client_timeout=timeout)
@@ -118,17 +120,41 @@ class TritonClient:
         config: dict[str, Any] = answer["config"]
         return config
 
-    async def ready(self, model: str, *, timeout: float) -> bool:
-        """Whether Triton answers and serves the model."""
+    async def versions(self, model: str, *, timeout: float) -> list[str]:
+        """The versions that Triton serves of the model.
+
+        Raises:
+            BackendUnavailable: Triton or the model does not answer.
+            DeadlineExceeded: it took longer than the timeout.
+        """
+        try:
+            answer = await self._client.get_model_metadata(model, client_timeout=timeout)
+        except (InferenceServerException, grpc.RpcError) as error:
+            raise _translated(error, model) from error
+        return list(answer.versions)
+
+    async def serving(self, model: str, *, timeout: float) -> bool:
+        """Whether Triton serves the model at this moment.
+
+        Raises:
+            BackendUnavailable: Triton does not answer.
+            DeadlineExceeded: it took longer than the timeout.
+        """
         try:
             return bool(await self._client.is_model_ready(model, client_timeout=timeout))
-        except (InferenceServerException, grpc.RpcError):
+        except (InferenceServerException, grpc.RpcError) as error:
+            if _status(error) in _DOWN - {"StatusCode.NOT_FOUND"} or _status(error) == _LATE:
+                raise _translated(error, model) from error
             return False
 
 
+def _status(error: Exception) -> str:
+    return str(error.status()) if isinstance(error, InferenceServerException) else str(getattr(error, "code", str)())
+
+
 def _translated(error: Exception, model: str) -> Exception:
-    status = str(error.status()) if isinstance(error, InferenceServerException) else str(getattr(error, "code", str)())
-    if status == "StatusCode.DEADLINE_EXCEEDED":
+    status = _status(error)
+    if status == _LATE:
         return DeadlineExceeded(f"The model {model} took too long: try again later.")
     if status in _DOWN:
         return BackendUnavailable(f"The model {model} is not available at the moment: try again later.")
