@@ -148,6 +148,12 @@ class Settings:
     batches_in_flight: int = setting(
         0, "Batches at work per model and Triton; 0 is one more than its instances.", least=0, most=64
     )
+    traces_url: str = setting(
+        "", "OTLP/HTTP endpoint for traces, e.g. http://collector:4318; empty makes none. Needs the extra `tracing`."
+    )
+    traces_ratio: float = setting(
+        1.0, "Share of requests that are traced, where their client has not decided.", least=0, most=1
+    )
     embedded_cores: int = setting(0, "Cores that the embedded Triton may use; 0 is all of the machine's.", least=0)
 
     @classmethod
@@ -181,6 +187,7 @@ class Settings:
                 rf"{_TRITON}(\s*,\s*{_TRITON})*",
                 "host:port of the gRPC endpoint, without http://, or several, separated by commas",
             ),
+            ("TRACES_URL", settings.traces_url, r"https?://[^\s?#@]+", "a URL such as http://collector:4318"),
             ("MILVUS_URI", settings.milvus_uri, r"(https?|tcp|unix)://?\S+", "a URI such as http://host:19530"),
             ("MILVUS_PREFIX", settings.milvus_prefix, r"[A-Za-z][A-Za-z0-9]{0,31}", "letters, then digits too"),
         ):

@@ -6,7 +6,8 @@ import asyncio
 import copy
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ Outputs = dict[str, NDArray[Any]]
 class _Entry:
     item: NDArray[Any]
     answer: asyncio.Future[Outputs]
+    context: Context = field(default_factory=copy_context)
 
 
 class MicroBatcher:
@@ -131,7 +133,8 @@ class MicroBatcher:
             batch = [entry for entry in batch if not entry.answer.done()]
             if not batch:
                 continue
-            task = asyncio.create_task(self._serve(batch))
+            # In the trace of the oldest item's request: a call can be part of one trace only.
+            task = asyncio.create_task(self._serve(batch), context=batch[0].context)
             self._running.add(task)
             for entry in batch:
                 entry.answer.add_done_callback(partial(_cancel_if_unwanted, task, batch))

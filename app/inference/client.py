@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from app.errors import BackendUnavailable, DeadlineExceeded, InternalError
+from app.traces import current_trace
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -93,8 +95,14 @@ class TritonClient:
             tensor.set_data_from_numpy(array)
             tensors.append(tensor)
         wanted = [InferRequestedOutput(name) for name in outputs]
+        trace = current_trace()
+        items = len(next(iter(inputs.values())))
+        told: dict[str, str | int] = {"server.address": self._url, "likeness.model": model, "likeness.batch": items}
         try:
-            result = await self._client.infer(model, tensors, outputs=wanted, client_timeout=self._timeout)
+            with trace.call(f"triton {model}", told) if trace is not None else nullcontext() as headers:
+                result = await self._client.infer(
+                    model, tensors, outputs=wanted, client_timeout=self._timeout, headers=headers
+                )
         except (InferenceServerException, grpc.RpcError) as error:
             raise _translated(error, model) from error
         arrays = {}

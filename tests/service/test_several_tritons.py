@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import re
 import signal
 import threading
 import time
@@ -17,69 +15,33 @@ from pathlib import Path
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from app.config import PROJECT
 from app.embedded.triton import EmbeddedTriton
 from tests.pictures import drawing_uri
 from tests.running_service import RunningService, fresh_group
+from tests.spread_service import Spread
 
 WORKERS = 6
 
 
-def test_a_triton_that_is_killed_or_hangs_costs_no_request_and_gets_work_again(
-    tmp_path: Path, service: RunningService
-) -> None:
-    steady = own_triton(service)
-    with second_triton(tmp_path) as triton:
-        settings = {"triton_url": f"{steady},{triton.url}"}
-        with RunningService(tmp_path / "data", **settings) as spread, fresh_group(spread, "image", "spread") as group:
-            assert spread.call("POST", f"{group}/add", {"image": {"uri": drawing_uri(0)}}).status == 200
-            with load(spread, group) as replies:
-                until(lambda: batches(steady) > 5 and batches(triton.url) > 5, "both get work")
+def test_a_triton_that_is_killed_or_hangs_costs_no_request_and_gets_work_again(spread: Spread) -> None:
+    service, triton = spread.service, spread.second
+    with fresh_group(service, "image", "spread") as group:
+        assert service.call("POST", f"{group}/add", {"image": {"uri": drawing_uri(0)}}).status == 200
+        with load(service, group) as replies:
+            until(lambda: batches(spread.first) > 5 and batches(triton.url) > 5, "both get work")
 
-                killed = program(triton)
-                os.kill(killed, signal.SIGKILL)
-                until(lambda: batches(triton.url) > 5 and program(triton) != killed, "the one started again gets work")
+            killed = program(triton)
+            os.kill(killed, signal.SIGKILL)
+            until(lambda: batches(triton.url) > 5 and program(triton) != killed, "the one started again gets work")
 
-                os.kill(program(triton), signal.SIGSTOP)
-                until(lambda: state(spread, triton.url) == "does not answer", "it is found to hang")
-                assert spread.call("GET", "/health/ready").status == 200
-                os.kill(program(triton), signal.SIGCONT)
-                before = batches(triton.url)
-                until(lambda: batches(triton.url) > before + 5, "the one that goes on gets work")
-            assert set(replies) == {200}, spread.log
-            assert f"The Triton at {triton.url} does not answer" in spread.log
-
-
-def own_triton(service: RunningService) -> str:
-    """host:port of a service's embedded Triton."""
-    for pid in service.descendants():
-        command = Path(f"/proc/{pid}/cmdline").read_text()
-        if found := re.search(r"tritonserver\0.*--grpc-port=(\d+)", command):
-            return f"127.0.0.1:{found[1]}"
-    message = "it has no Triton"
-    raise AssertionError(message)
-
-
-@contextmanager
-def second_triton(folder: Path) -> Iterator[EmbeddedTriton]:
-    """One more, started again when it dies, watched by a loop in a thread."""
-    python = os.environ.get("LIKENESS_TEST_TRITON_PYTHON", PROJECT / ".venv-triton" / "bin" / "python")
-    triton = EmbeddedTriton(
-        python=Path(python), model_repository=PROJECT / "model_repository", data_dir=folder / "triton", log_dir=folder
-    )
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        asyncio.run_coroutine_threadsafe(triton.__aenter__(), loop).result(120)
-        try:
-            yield triton
-        finally:
-            asyncio.run_coroutine_threadsafe(triton.__aexit__(None, None, None), loop).result(30)
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+            os.kill(program(triton), signal.SIGSTOP)
+            until(lambda: state(service, triton.url) == "does not answer", "it is found to hang")
+            assert service.call("GET", "/health/ready").status == 200
+            os.kill(program(triton), signal.SIGCONT)
+            before = batches(triton.url)
+            until(lambda: batches(triton.url) > before + 5, "the one that goes on gets work")
+        assert set(replies) == {200}, service.log
+        assert f"The Triton at {triton.url} does not answer" in service.log
 
 
 def program(triton: EmbeddedTriton) -> int:
