@@ -21,6 +21,7 @@ class SmallTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignor
         model_id: what the model says of itself.
         hangs: whether nothing is answered, as of a server that was stopped.
         stuck: whether no batch is answered, though the server says that it is well.
+        fault: with what each batch is answered instead, as an internal error.
         batches: sizes of the batches that came.
         headers: metadata of the last one.
     """
@@ -30,6 +31,7 @@ class SmallTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignor
         self.instances = instances
         self.hangs = False
         self.stuck = False
+        self.fault = ""
         self.batches: list[int] = []
         self.headers: dict[str, str] = {}
         self.port = 0
@@ -85,6 +87,8 @@ class SmallTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignor
         self.headers = {key: str(value) for key, value in context.invocation_metadata()}
         await self._answers(batch=True)
         await self.gate.wait()
+        if self.fault:
+            await context.abort(grpc.StatusCode.INTERNAL, self.fault)
         array = np.frombuffer(request.raw_input_contents[0], np.int64).reshape(request.inputs[0].shape)
         answer = service_pb2.ModelInferResponse(model_name=request.model_name)
         answer.outputs.add(name="DOUBLE", datatype="INT64", shape=array.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from types import TracebackType
@@ -21,14 +22,22 @@ from app.traces import current_trace
 Arrays = Mapping[str, NDArray[Any]]
 
 _DOWN = {"StatusCode.UNAVAILABLE", "StatusCode.CANCELLED", "StatusCode.NOT_FOUND", "StatusCode.UNKNOWN"}
+# The Python backend's word for a process of its own that died, or that a busy machine kept waiting: it starts another.
+_STUB = re.compile(r"[Ss]tub process .*(not healthy|unhealthy|restarted)")
 _LATE = "StatusCode.DEADLINE_EXCEEDED"
 # Without these a channel waits up to two minutes before it looks again for a server that was restarted.
 _CHANNEL = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # A call that gRPC itself took to the next connection could be answered by another server.
+    ("grpc.enable_retries", 0),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
 ]
+
+
+class ServerFault(Exception):
+    """The server failed with an input that another one may be able to process: an InternalError where none is."""
 
 
 class TritonClient:
@@ -44,6 +53,7 @@ class TritonClient:
         self._timeout = timeout
         self._client: Any = None
         self._losses = 0
+        self._was_ready = False
         self._watcher: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -62,7 +72,15 @@ class TritonClient:
     @property
     def losses(self) -> int:
         """How often a connection was lost so far: behind the next one there may be another server."""
+        # The watcher is told a little late.
+        self._notice(self._client._channel.get_state())
         return self._losses
+
+    def _notice(self, state: grpc.ChannelConnectivity) -> None:
+        ready = state is grpc.ChannelConnectivity.READY
+        if self._was_ready and not ready:
+            self._losses += 1
+        self._was_ready = ready
 
     async def _watch(self) -> None:
         channel: grpc.aio.Channel = self._client._channel
@@ -70,8 +88,10 @@ class TritonClient:
         while True:
             await channel.wait_for_state_change(state)
             if state is grpc.ChannelConnectivity.READY:
+                # Even where it is ready again; a loss that was noticed above counts twice, which does no harm.
                 self._losses += 1
             state = channel.get_state()
+            self._was_ready = state is grpc.ChannelConnectivity.READY
 
     async def infer(self, model: str, inputs: Arrays, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Runs one batch.
@@ -87,6 +107,7 @@ class TritonClient:
         Raises:
             BackendUnavailable: Triton or the model does not answer.
             DeadlineExceeded: the call took longer than the timeout.
+            ServerFault: the server failed in some other way.
             InternalError: the model refused the batch.
         """
         tensors = []
@@ -164,6 +185,7 @@ def _translated(error: Exception, model: str) -> Exception:
     status = _status(error)
     if status == _LATE:
         return DeadlineExceeded(f"The model {model} took too long: try again later.")
-    if status in _DOWN:
+    if status in _DOWN or _STUB.search(str(error)):
         return BackendUnavailable(f"The model {model} is not available at the moment: try again later.")
-    return InternalError(f"The model {model} could not process this input.")
+    message = f"The model {model} could not process this input."
+    return ServerFault(message) if status == "StatusCode.INTERNAL" else InternalError(message)

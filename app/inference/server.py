@@ -13,11 +13,11 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from app.errors import BackendUnavailable, DeadlineExceeded, InternalError
-from app.inference.client import Arrays, TritonClient
+from app.inference.client import Arrays, ServerFault, TritonClient
 from app.inference.identity import Told, told
 
 _CHECK_EVERY_S = 1.0
-_CHECK_TIMEOUT_S = 1.0
+_CHECK_TIMEOUT_S = 2.0
 # A check that is late may be the machine's fault; that two are in a row is the server's.
 _LATE_CHECKS = 2
 # A server that is away is looked for less and less often, but no less than this; and never more often than that.
@@ -100,7 +100,7 @@ class Replica:
             config, versions = await asyncio.gather(
                 self._client.config(self.model, timeout=timeout), self._client.versions(self.model, timeout=timeout)
             )
-        except InternalError as error:  # Triton's word for a model that is not loaded
+        except (InternalError, ServerFault) as error:  # Triton's word for a model that is not loaded
             message = f"The model {self.model} is not available at the moment: try again later."
             raise BackendUnavailable(message) from error
         self._told = told(config, versions)
@@ -127,6 +127,7 @@ class Replica:
         Raises:
             BackendUnavailable: the server or the model does not answer, or the batch was taken from it.
             DeadlineExceeded: the call took longer than it may.
+            ServerFault: the server failed in some other way.
             InternalError: the model refused the batch.
         """
         call = asyncio.create_task(self._infer(inputs, outputs))
@@ -142,7 +143,7 @@ class Replica:
             self.failed += 1
             message = f"The model {self.model} does not answer: try again later."
             raise BackendUnavailable(message) from None
-        except (BackendUnavailable, DeadlineExceeded):
+        except (BackendUnavailable, DeadlineExceeded, ServerFault):
             self.failed += 1
             self._read_at = -math.inf
             self._rest()

@@ -13,9 +13,9 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
-from app.errors import BackendUnavailable, DeadlineExceeded
+from app.errors import BackendUnavailable, DeadlineExceeded, InternalError
 from app.inference.addresses import entries, resolved, unique
-from app.inference.client import Arrays
+from app.inference.client import Arrays, ServerFault
 from app.inference.identity import Told, difference
 from app.inference.server import Replica, TritonServer
 
@@ -23,7 +23,7 @@ from app.inference.server import Replica, TritonServer
 _RESOLVE_EVERY_S = 10.0
 _READ_TIMEOUT_S = 5.0
 # Where there are others, the next one is asked rather than waited for this one.
-_READ_TIMEOUT_AMONG_OTHERS_S = 1.0
+_READ_TIMEOUT_AMONG_OTHERS_S = 2.0
 # After so long without a server of the model in use another model is taken, where some servers are still missing.
 _ANOTHER_AFTER_S = 10.0
 
@@ -133,12 +133,15 @@ class TritonServers:
             replica = server.replicas[model]
             try:
                 return await replica.run(inputs, outputs)
-            except (BackendUnavailable, DeadlineExceeded):
+            except (BackendUnavailable, DeadlineExceeded, ServerFault) as error:
                 failed.add(replica)
                 server.look_soon()
                 self._relieve()
-                if next(self._candidates(model, failed), None) is None:
-                    raise
+                if next(self._candidates(model, failed), None) is not None:
+                    continue
+                if isinstance(error, ServerFault):
+                    raise InternalError(str(error)) from error.__cause__
+                raise
 
     async def _pick(self, model: str, failed: set[Replica]) -> TritonServer:
         await self._decided.wait()
