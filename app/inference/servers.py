@@ -130,6 +130,8 @@ class TritonServers:
             server = await self._pick(model, failed)
             if self._in_use[model].identity != made_for.identity:
                 raise ModelReplaced
+            self._choice += 1
+            self._chosen[server.address] = self._choice
             replica = server.replicas[model]
             try:
                 return await replica.run(inputs, outputs)
@@ -153,9 +155,7 @@ class TritonServers:
                 message = f"The model {model} is not available at the moment: try again later."
                 raise BackendUnavailable(message)
             replica = server.replicas[model]
-            if replica.is_fresh and replica.told is not None:
-                self._choice += 1
-                self._chosen[server.address] = self._choice
+            if replica.is_fresh:
                 return server
             alone = len(self._servers) == 1
             try:

@@ -154,6 +154,7 @@ async def test_a_server_with_another_model_is_left_out_with_a_sentence_until_it_
     with caplog.at_level(logging.ERROR, "likeness.triton"):
         async with small_tritons("other", "one", "one") as (odd, *rest), connected(odd, *rest) as (servers, told):
             for value in range(6):
+                assert (await servers.told(MODEL)).identity == told.identity
                 assert await infer(servers, told, value) == 2 * value
             assert odd.batches == []
             assert [len(triton.batches) for triton in rest] == [3, 3]
