@@ -17,14 +17,19 @@ _UNMATCHED = "unmatched"
 _METHODS = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"}
 _PLACE = re.compile(r"<(\w+)(:[^>]*)?>")
 _CLIENT_GONE = 499
+# Asked for again and again by machines and browsers.
+_UNTRACED = ("/health", "/docs", "/metrics", "/openapi.json")
 
 
 def trace_requests(app: Sanic[Any, Any], traces: Traces) -> None:
-    """Begins a trace with each request, for all that is done in its task and in those it starts."""
+    """Begins a trace with each request of the API, for all that is done in its task and in those it starts."""
 
     async def begin(request: Request) -> None:
+        route = _template(request)
+        if route.startswith(_UNTRACED):
+            return
         method = request.method if request.method in _METHODS else "other"
-        trace = traces.begin(method, _template(request), request.headers)
+        trace = traces.begin(method, route, request.headers)
         task = asyncio.current_task()
         assert task is not None, "requests are handled in tasks"
 

@@ -60,3 +60,4 @@ def test_a_request_is_traced_with_its_stages_and_its_calls_and_nothing_of_what_i
         [span] = delivered(collector, TRACE[::-1], root="GET /v1/image/groups/{name}/images/{id}")
         assert attributes(span)["http.response.status_code"] == 404
         assert not [body for body in collector.deliveries if b"secret" in body or b"base64" in body]
+        assert not [span.name for span in collector.spans if "/health" in span.name]
