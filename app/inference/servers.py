@@ -35,8 +35,8 @@ class ModelReplaced(Exception):
 class TritonServers:
     """Spreads batches over servers, and takes them to another one when one fails.
 
-    There is one client of the servers, and it knows exactly what each has to do: so the one with least work is chosen,
-    rather than the better of two at random, which is for many clients that know each other's work only by guess.
+    A process knows exactly what it gave each server to do: so the one with least work is chosen, rather than the better
+    of two at random, which is for many clients that hear of each other's work late and would all choose alike.
 
     A model is the same on all servers that get work. The first look at all of them decides which: the one that most
     serve, and the first one's in the list where as many serve another. It stays until no server has it any more.
