@@ -20,6 +20,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 MIB = 1024 * 1024
+_TRITON = r"(dns:)?(\[[0-9A-Fa-f:.]+\]|[^/\s,:\[\]]+):\d{1,5}"
 
 
 def setting(default: Any, doc: str, *, least: float | None = None, most: float | None = None, shown: str = "") -> Any:
@@ -57,7 +58,11 @@ class Settings:
     )
     log_level: str = setting("info", "Log level: debug, info, warning or error.")
 
-    triton_url: str = setting("", "host:port of Triton's gRPC endpoint; empty starts the embedded server.")
+    triton_url: str = setting(
+        "",
+        "host:port of Triton's gRPC endpoint, or several, separated by commas; dns:host:port stands for a server at "
+        "each address of the name; empty starts the embedded server.",
+    )
     triton_python: Path = setting(
         PROJECT / ".venv-triton" / "bin" / "python",
         "Interpreter of the environment that holds the embedded Triton server.",
@@ -141,7 +146,13 @@ class Settings:
 
     batch_queue: int = setting(1024, "Items that may wait for one model; more is a 429.", least=1)
     batches_in_flight: int = setting(
-        0, "Batches at work per model; 0 is one more than its instances.", least=0, most=64
+        0, "Batches at work per model and Triton; 0 is one more than its instances.", least=0, most=64
+    )
+    traces_url: str = setting(
+        "", "OTLP/HTTP endpoint for traces, e.g. http://collector:4318; empty makes none. Needs the extra `tracing`."
+    )
+    traces_ratio: float = setting(
+        1.0, "Share of requests that are traced, where their client has not decided.", least=0, most=1
     )
     embedded_cores: int = setting(0, "Cores that the embedded Triton may use; 0 is all of the machine's.", least=0)
 
@@ -170,7 +181,13 @@ class Settings:
             message = f"LIKENESS_LOG_LEVEL is {settings.log_level!r}: it must be debug, info, warning or error."
             raise OperatorError(message)
         for name, value, form, hint in (
-            ("TRITON_URL", settings.triton_url, r"[^/\s]+:\d{1,5}", "host:port of the gRPC endpoint, without http://"),
+            (
+                "TRITON_URL",
+                settings.triton_url,
+                rf"{_TRITON}(\s*,\s*{_TRITON})*",
+                "host:port of the gRPC endpoint, without http://, or several, separated by commas",
+            ),
+            ("TRACES_URL", settings.traces_url, r"https?://[^\s?#@]+", "a URL such as http://collector:4318"),
             ("MILVUS_URI", settings.milvus_uri, r"(https?|tcp|unix)://?\S+", "a URI such as http://host:19530"),
             ("MILVUS_PREFIX", settings.milvus_prefix, r"[A-Za-z][A-Za-z0-9]{0,31}", "letters, then digits too"),
         ):

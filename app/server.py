@@ -70,6 +70,8 @@ def create_app(
     add_documentation(app, operations)
     _add_log_lines(app)
     _add_life(app, settings, signals, tell_ready)
+    if settings.traces_url:
+        _add_traces(app, settings)
     return app
 
 
@@ -178,6 +180,30 @@ def _add_life(
     app.before_server_start(open_all)
     app.after_server_start(say_ready)
     app.after_server_stop(close_all)
+
+
+def _add_traces(app: Sanic[Any, Any], settings: Settings) -> None:
+    """Traces requests, with packages that only those install who want it."""
+    try:
+        from app.api.tracing import trace_requests  # noqa: PLC0415
+        from app.otlp import Traces  # noqa: PLC0415
+    except ImportError as error:
+        message = (
+            "LIKENESS_TRACES_URL is set, and the packages for traces are missing: run "
+            "`.venv/bin/pip install -e '.[tracing]'`, or leave the setting empty."
+        )
+        raise OperatorError(message) from error
+    traces = Traces(settings.traces_url, ratio=settings.traces_ratio, timeout=settings.shutdown_timeout)
+    trace_requests(app, traces)
+
+    async def open_traces(_: Sanic[Any, Any]) -> None:
+        await traces.__aenter__()
+
+    async def close_traces(_: Sanic[Any, Any]) -> None:
+        await traces.__aexit__(None, None, None)
+
+    app.before_server_start(open_traces)
+    app.after_server_stop(close_traces)
 
 
 def _add_log_lines(app: Sanic[Any, Any]) -> None:

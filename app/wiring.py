@@ -19,7 +19,6 @@ from app.embedded.milvus import EmbeddedMilvus, pending_rows
 from app.embedded.triton import EmbeddedTriton
 from app.errors import OperatorError
 from app.fetch import Fetcher, FetchLimits
-from app.inference.client import TritonClient
 from app.inference.models import (
     DetectorSpec,
     EmbedderSpec,
@@ -29,6 +28,7 @@ from app.inference.models import (
     embedder_spec,
     quality_spec,
 )
+from app.inference.servers import TritonServers
 from app.services.admission import Admission
 from app.services.budget import MemoryBudget
 from app.services.calibrate import Calibrate
@@ -99,7 +99,9 @@ async def open_services(settings: Settings, *, is_worker: bool = False) -> Async
                 opened.forget()
 
         engines = await _start_engines(settings, stack, milvus_restarted)
-        triton = await stack.enter_async_context(TritonClient(engines.triton_url, timeout=settings.triton_timeout))
+        triton = await stack.enter_async_context(
+            TritonServers(engines.triton_url, tuple(Role), timeout=settings.triton_timeout)
+        )
         store = await stack.enter_async_context(
             GroupStore(
                 uri=engines.milvus_uri,
@@ -158,7 +160,7 @@ async def open_services(settings: Settings, *, is_worker: bool = False) -> Async
             jobs=jobs,
             admission=admission,
             face_check=FaceCheck(face_pipeline),
-            health=Health(store, (detector, quality, face_embedder, image_embedder)),
+            health=Health(store, (detector, quality, face_embedder, image_embedder), triton),
         )
 
 

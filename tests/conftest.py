@@ -26,6 +26,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _together(item: pytest.Item) -> str:
     kind, file = item.path.parent.name, item.path.stem
+    if "spread" in getattr(item, "fixturenames", ()):
+        return "spread"
     if kind == "contract":
         parameters = getattr(item, "callspec", None)
         engine = parameters.params.get("engine") if parameters is not None else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import UNSET
+
 from app.api import schemas
 from app.api.operations import Answer, Call, Operation
 from app.services.health import OK
@@ -30,7 +32,7 @@ def health_operations() -> list[Operation]:
             "Whether Triton's models and Milvus answer",
             _ready,
             schemas.Ready,
-            doc="503 with the same shape when a part does not.",
+            doc="503 with the same shape when a part does not. Of several Triton servers some may be down.",
             answers_503=True,
             answer_example={
                 "status": "ready",
@@ -51,6 +53,7 @@ async def _live(call: Call) -> schemas.Live:  # noqa: ARG001 (nothing is asked o
 
 async def _ready(call: Call) -> Answer:
     parts = await call.services.health.parts()
+    tritons = call.services.health.tritons() or UNSET
     if all(state == OK for state in parts.values()):
-        return Answer(schemas.Ready("ready", parts))
-    return Answer(schemas.Ready("not ready", parts), status=503)
+        return Answer(schemas.Ready("ready", parts, tritons))
+    return Answer(schemas.Ready("not ready", parts, tritons), status=503)

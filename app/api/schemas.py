@@ -284,6 +284,15 @@ class Ready(Struct):
 
     status: Annotated[str, Meta(description="`ready`, or `not ready`.")]
     parts: Annotated[dict[str, str], Meta(description="Each part: `ok`, or what is wrong with it.")]
+    tritons: (
+        Annotated[
+            dict[str, str],
+            Meta(
+                description="Where there are several Triton servers, each by its address: `ok`, or why it gets no work."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class Error(Struct):
