@@ -82,7 +82,7 @@ class Engine:
         except BaseException:
             await client.close()
             raise
-        _log.info("Connected to %s", profile.engine)
+        _log.info("Connected to %s", profile.name)
         rows = PendingRows(pending, vectors=VECTOR_FIELD) if pending is not None else None
         return cls(client, profile, timeout_s, rows)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from app.store.records import Metric
 
+_PARTITIONED_SINCE = (2, 6)
 _MAX_RESULTS = 16_384  # a search's or query's offset + limit on a server
 
 
@@ -15,13 +16,14 @@ class EngineProfile:
     """How to use one kind of engine.
 
     Attributes:
-        engine: its name, for the log.
+        engine: which kind it is.
+        version: what it says of itself; None where it does not tell.
         index_type: vector index of group collections.
         index_params: parameters of that index.
         consistency: level of reads that must see this process's own writes.
         range_search: whether hits beyond the bound are left out by the engine. An exact index does this at no cost;
             an HNSW index would walk everything inside a wide bound, so there the cut comes after the search.
-        partitioned: whether ``tag`` is the partition key.
+        unpartitioned: why ``tag`` cannot be the partition key, as a sentence; None where a trial shall tell.
         delete_barrier: whether a strong read must follow a delete: servers answer a delete without its timestamp,
             so a session read right after it can still see the rows (found on 2.3.5: 4 of 5 such reads).
         rows_per_answer: most full hits in one answer: a server refuses answers over 64 MiB, a row can have 70 KB.
@@ -32,11 +34,12 @@ class EngineProfile:
     """
 
     engine: str
+    version: str | None
     index_type: str
     index_params: dict[str, int]
     consistency: str
     range_search: bool
-    partitioned: bool
+    unpartitioned: str | None
     delete_barrier: bool
     rows_per_answer: int
     ids_per_answer: int
@@ -44,17 +47,20 @@ class EngineProfile:
     unsealed_rows: int | None
 
     @property
+    def name(self) -> str:
+        """Engine and version, for the log."""
+        return f"{self.engine} {self.version}" if self.version is not None else self.engine
+
+    @property
     def max_results(self) -> int:
         """Most hits of one query."""
         return _MAX_RESULTS
 
     def partitions(self, capacity: int) -> int | None:
-        """Number of partitions for a group of that capacity, or None without a partition key.
+        """Number of partitions for a group of that capacity, where its tag is the partition key.
 
         Milvus allows 65,536 shards times partitions in all: 16 leave room for 4,000 groups.
         """
-        if not self.partitioned:
-            return None
         return 16 if capacity <= 1_000_000 else 64
 
     def search_params(self, metric: Metric, *, limit: int, bound: float) -> dict[str, object]:
@@ -77,14 +83,15 @@ class EngineProfile:
         return {"metric_type": metric.value, "params": params}
 
 
-def _server(engine: str, *, partitioned: bool) -> EngineProfile:
+def _server(version: str, *, unpartitioned: str | None) -> EngineProfile:
     return EngineProfile(
-        engine=engine,
+        engine="Milvus",
+        version=version,
         index_type="HNSW",
         index_params={"M": 16, "efConstruction": 200},
         consistency="Session",
         range_search=False,
-        partitioned=partitioned,
+        unpartitioned=unpartitioned,
         delete_barrier=True,
         rows_per_answer=800,
         ids_per_answer=_MAX_RESULTS,
@@ -103,11 +110,12 @@ def profile_for(version: str | None) -> EngineProfile:
     if version is None:
         return EngineProfile(
             engine="Milvus Lite",
+            version=None,
             index_type="FLAT",
             index_params={},
             consistency="Strong",
             range_search=True,
-            partitioned=False,  # 2.5.1 rejects filters on a partition key
+            unpartitioned="Milvus Lite refuses filters on a partition key.",
             delete_barrier=False,
             rows_per_answer=_MAX_RESULTS,  # it sets no limit: this one is for memory
             ids_per_answer=10 * _MAX_RESULTS,
@@ -116,5 +124,6 @@ def profile_for(version: str | None) -> EngineProfile:
         )
     found = re.match(r"v?(\d+)\.(\d+)", version)
     release = (int(found[1]), int(found[2])) if found else (0, 0)
-    # Before 2.4 an upsert with a partition key puts rows into the wrong partition (milvus issue 30607).
-    return _server(f"Milvus {version}", partitioned=release >= (2, 6))
+    # An upsert in 2.3.5 puts rows into the wrong partition (milvus issue 30607).
+    old = None if release >= _PARTITIONED_SINCE else f"Milvus {version} is not known to be 2.6 or newer."
+    return _server(version, unpartitioned=old)

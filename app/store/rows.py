@@ -34,14 +34,14 @@ def shape_of(registration: Registration) -> Shape:
     return Shape("id", _texts(registration.family), (), space.dimension, space.metric.value)
 
 
-async def create_collection(engine: Engine, registration: Registration) -> None:
-    """Makes the empty collection that will hold a group's rows."""
+async def create_collection(engine: Engine, registration: Registration, *, partitions: int | None = None) -> None:
+    """Makes the empty collection that will hold a group's rows, with so many partitions by tag, or without."""
     await engine.create(
         registration.collection,
         texts=_texts(registration.family),
         dimension=registration.space.dimension,
         metric=registration.space.metric,
-        partitions=engine.profile.partitions(registration.capacity),
+        partitions=partitions,
     )
 
 
