@@ -38,8 +38,8 @@ async def sweep(
     links: Sequence[int],
     widths: Sequence[int],
 ) -> None:
-    """Prints a table of all ``widths`` for the index that is there, then for one of each of ``links``."""
-    print("| M | ef | search p50 ms | p95 ms | recall@10 |\n| --- | --- | --- | --- | --- |")
+    """Prints a table of all ``widths`` for the index that is there, then for one of each of ``links``; 0 is FLAT."""
+    print(f"| M | ef | search p50 ms | p95 ms | recall@{exact.shape[1]} |\n| --- | --- | --- | --- | --- |")
     await _widths(client, collection, queries, exact, label="as it is", widths=widths)
     for number in links:
         await _rebuild(client, collection, number, rows=int(str((await _state(client, collection))["total_rows"])))
@@ -82,8 +82,8 @@ async def _rebuild(client: AsyncMilvusClient, collection: str, links: int, *, ro
     await client.release_collection(collection)
     await client.drop_index(collection, VECTOR_FIELD)
     index = AsyncMilvusClient.prepare_index_params()
-    params = {"M": links, "efConstruction": _CONSTRUCTION}
-    index.add_index(VECTOR_FIELD, index_type="HNSW", metric_type="L2", params=params)
+    params = {"M": links, "efConstruction": _CONSTRUCTION} if links else {}
+    index.add_index(VECTOR_FIELD, index_type="HNSW" if links else "FLAT", metric_type="L2", params=params)
     await client.create_index(collection, index, timeout=_TIMEOUT_S)
     await indexed(client, collection, rows)
     await client.load_collection(collection, timeout=_TIMEOUT_S)

@@ -37,14 +37,8 @@ async def fault_of(engine: Engine, collection: str, *, partitions: int | None = 
     """
     trial = _Trial(engine, collection)
     try:
-        await engine.create(
-            collection,
-            texts={"id": 64, "tag": 256},
-            dimension=2,
-            metric=Metric.L2,
-            exact=True,
-            partitions=partitions,
-        )
+        texts = {"id": 64, "tag": 256}
+        await engine.create(collection, texts=texts, dimension=2, metric=Metric.L2, partitions=partitions)
         wrong = await trial.fault()
     except InternalError:
         wrong = "the engine refuses a call (the log says which)"
@@ -108,6 +102,7 @@ class _Trial:
                 fields=["id", "tag"],
                 limit=2 * _ROWS,
                 bound=1e9,
+                capacity=_ROWS,
                 expression=where,
             )
             if {row["id"]: row["tag"] for _, row in hits} != expected or len(hits) != len(expected):

@@ -41,6 +41,7 @@ async def create_collection(engine: Engine, registration: Registration, *, parti
         texts=_texts(registration.family),
         dimension=registration.space.dimension,
         metric=registration.space.metric,
+        index=engine.profile.index,
         partitions=partitions,
     )
 
@@ -52,6 +53,7 @@ class Rows:
         self._engine = engine
         self._collection = registration.collection
         self._space = registration.space
+        self._capacity = registration.capacity
         self._face = registration.family is Family.FACE
         self._fields = list(_texts(registration.family))
 
@@ -202,6 +204,7 @@ class Rows:
             fields=self._fields if whole else ["id"],
             limit=size,
             bound=bound,
+            capacity=self._capacity,
             expression=of_tags,
         )
 

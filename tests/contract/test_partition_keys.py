@@ -52,7 +52,7 @@ async def test_the_trial_finds_no_fault_where_there_is_none(bare: Engine) -> Non
 async def test_a_trial_gone_wrong_turns_partition_keys_off_and_a_crash_of_one_leaves_nothing(bare: Engine) -> None:
     prefix = f"t{secrets.token_hex(4)}"
     left = f"{prefix}_scratch_{int(time.time()) - 119:x}_0123456789"
-    await bare.create(left, texts={"id": 8}, dimension=2, metric=Metric.L2, exact=True)
+    await bare.create(left, texts={"id": 8}, dimension=2, metric=Metric.L2)
     keys = PartitionKeys(prefix)
     try:
         partitions = await keys.number(bare, 100_000_000)
