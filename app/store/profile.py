@@ -91,8 +91,8 @@ class EngineProfile:
             128     1.000     0.996     0.992
             256     1.000     0.999     0.995
 
-        A server searches each of its segments (some 350,000 rows at most) by itself with that width, so that more rows
-        are more segments rather than a larger graph.
+        A server searches each of its segments by itself with that width (the million rows lay in 11 of them), so that
+        more rows are more graphs rather than a larger one.
 
         Args:
             metric: the collection's metric.
