@@ -279,6 +279,27 @@ class Live(Struct):
     status: str
 
 
+class PartitionKeys(Struct):
+    """Whether new groups are partitioned by tag, as was decided when Milvus was first reached."""
+
+    on: bool
+    why: Annotated[str, Meta(description="A sentence: the version's limits, or how a trial went.")]
+
+
+class MilvusDetails(Struct):
+    """Which engine stores the groups."""
+
+    engine: Annotated[str, Meta(description="`Milvus`, or `Milvus Lite`.")]
+    version: Annotated[str, Meta(description="What it says of itself; Milvus Lite does not tell.")] | UnsetType = UNSET
+    partition_keys: PartitionKeys | UnsetType = UNSET
+
+
+class ReadyDetails(Struct):
+    """More of a part than whether it answers."""
+
+    milvus: MilvusDetails
+
+
 class Ready(Struct):
     """Whether every part answers."""
 
@@ -293,6 +314,7 @@ class Ready(Struct):
         ]
         | UnsetType
     ) = UNSET
+    details: Annotated[ReadyDetails, Meta(description="Missing until Milvus has answered once.")] | UnsetType = UNSET
 
 
 class Error(Struct):

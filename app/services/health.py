@@ -10,6 +10,7 @@ from app.errors import BackendUnavailable
 from app.inference.models import ServedModel
 from app.inference.servers import TritonServers
 from app.store.groups import GroupStore
+from app.store.partition_keys import EngineFacts
 
 OK = "ok"
 _TIMEOUT_S = 2.0
@@ -41,6 +42,10 @@ class Health:
         """
         servers = self._servers.servers
         return {server.address: server.problem or OK for server in servers} if len(servers) > 1 else {}
+
+    def milvus(self) -> EngineFacts | None:
+        """Which engine Milvus is; None until it has answered."""
+        return self._store.facts()
 
     async def _milvus(self) -> tuple[str, str]:
         try:

@@ -13,6 +13,7 @@ from app.store.engine import Engine
 from app.store.group import Group
 from app.store.milvus_errors import UNAVAILABLE
 from app.store.names import holds_rows, registry_name
+from app.store.partition_keys import EngineFacts, PartitionKeys
 from app.store.records import Family
 from app.store.registry import Registration, Registry
 from app.store.sharing import turns_at
@@ -63,6 +64,7 @@ class Connection:
         self._opening: asyncio.Task[Engine] | None = None
         self._reserved: set[tuple[Family, str]] = set()
         self._leftovers: set[str] = set()  # collections of no group that could not be dropped yet
+        self.partition_keys = PartitionKeys(prefix)
         self._registry_lock = asyncio.Lock()  # a reading must not fall between a change and its mark in memory
 
     async def engine(self) -> Engine:
@@ -92,6 +94,12 @@ class Connection:
         await self.engine()
         return self._groups
 
+    def facts(self) -> EngineFacts | None:
+        """What is known of the engine; None until it has answered."""
+        if self._engine is None:
+            return None
+        return EngineFacts(self._engine.profile.engine, self._engine.profile.version, self.partition_keys.decision)
+
     async def ping(self) -> None:
         """Raises BackendUnavailable unless Milvus answers within two seconds."""
         try:
@@ -113,6 +121,7 @@ class Connection:
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait([self._opening])
+        await self.partition_keys.close()
         for group in self._groups.values():
             await group.close()
         if self._engine is not None:
@@ -219,6 +228,7 @@ class Connection:
             async with self._turns.reading(_REGISTRY) as generation:
                 await self._read(self._engine, registry)
                 self._generation = generation
+        self.partition_keys.begin(self._engine)
         return self._engine
 
     async def _prepared(self, engine: Engine) -> Registry:

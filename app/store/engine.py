@@ -17,7 +17,7 @@ from app.errors import BackendUnavailable, LikenessError
 from app.store import filters
 from app.store.milvus_errors import FOREIGN, NOT_LOADED, UNAVAILABLE, is_of_missing, translated
 from app.store.pending import PendingRows
-from app.store.profile import EngineProfile, profile_for
+from app.store.profile import EXACT, EngineProfile, VectorIndex, profile_for
 from app.store.records import Metric
 from app.store.shape import VECTOR_FIELD, Shape, schema_of
 from app.store.version import version_of
@@ -82,7 +82,7 @@ class Engine:
         except BaseException:
             await client.close()
             raise
-        _log.info("Connected to %s", profile.engine)
+        _log.info("Connected to %s", profile.name)
         rows = PendingRows(pending, vectors=VECTOR_FIELD) if pending is not None else None
         return cls(client, profile, timeout_s, rows)
 
@@ -142,7 +142,7 @@ class Engine:
         integers: Sequence[str] = (),
         dimension: int,
         metric: Metric,
-        exact: bool = False,
+        index: VectorIndex = EXACT,
         partitions: int | None = None,
     ) -> None:
         """Creates a collection and loads it.
@@ -153,23 +153,18 @@ class Engine:
             integers: INT64 fields.
             dimension: length of the vectors in the field ``embedding``.
             metric: how they are compared.
-            exact: an exact index, whatever the profile says.
+            index: of the vectors.
             partitions: number of partitions by the field ``tag``, or None.
         """
         schema = schema_of(texts=texts, integers=integers, dimension=dimension, by_tag=partitions is not None)
-        index = AsyncMilvusClient.prepare_index_params()
-        index.add_index(
-            VECTOR_FIELD,
-            index_type="FLAT" if exact else self.profile.index_type,
-            metric_type=metric.value,
-            params={} if exact else self.profile.index_params,
-        )
+        indexes = AsyncMilvusClient.prepare_index_params()
+        indexes.add_index(VECTOR_FIELD, index_type=index.kind, metric_type=metric.value, params=index.params)
         options = {} if partitions is None else {"num_partitions": partitions}
         await self._call(
             lambda: self._client.create_collection(
                 collection,
                 schema=schema,
-                index_params=index,
+                index_params=indexes,
                 consistency_level=self.profile.consistency,
                 timeout=max(self._timeout_s, _DEFINITION_TIMEOUT_S),
                 **options,
@@ -284,6 +279,7 @@ class Engine:
         fields: Sequence[str],
         limit: int,
         bound: float,
+        capacity: int,
         expression: str = "",
     ) -> list[list[tuple[float, dict[str, Any]]]]:
         """Nearest rows of each vector, best first.
@@ -295,12 +291,14 @@ class Engine:
             fields: what to return besides the id.
             limit: most rows per vector.
             bound: rows beyond it may be left out.
+            capacity: number of rows that the collection was made for.
             expression: which rows; empty for all.
 
         Returns:
             Per vector, pairs of the engine's measure (L2 squared, or cosine similarity) and the row's fields.
         """
         level = self._consistency(collection)
+        params = self.profile.search_params(metric, limit=limit, bound=bound, capacity=capacity)
         answer = await self._read(
             collection,
             lambda: self._client.search(
@@ -309,7 +307,7 @@ class Engine:
                 filter=expression,
                 limit=limit,
                 output_fields=list(fields),
-                search_params=self.profile.search_params(metric, limit=limit, bound=bound),
+                search_params=params,
                 consistency_level=level,
                 timeout=self._timeout_s,
             ),

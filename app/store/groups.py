@@ -11,19 +11,14 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import (
-    Closing,
-    GroupExists,
-    IdExists,
-    ImageNotFound,
-    ModelMismatch,
-)
+from app.errors import Closing, GroupExists, IdExists, ImageNotFound, ModelMismatch
 from app.stages import Stage, stage
 from app.store.access import Access
 from app.store.connection import Connection
 from app.store.group import Group
 from app.store.names import fresh_collection_name
 from app.store.new_group import NewGroup
+from app.store.partition_keys import EngineFacts
 from app.store.records import Embeddings, EmbeddingSpace, Family, GroupInfo, Hit, Page, Record, Row, TagCount
 from app.store.registry import Registration
 
@@ -90,6 +85,10 @@ class GroupStore:
             BackendUnavailable: not within two seconds.
         """
         await self._connection.ping()
+
+    def facts(self) -> EngineFacts | None:
+        """Which engine Milvus is, and whether new groups get partition keys; None until it has answered."""
+        return self._connection.facts()
 
     def forget(self) -> None:
         """Drops what may be wrong after the engine was restarted: loaded collections and counters."""

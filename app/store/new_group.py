@@ -67,7 +67,8 @@ class NewGroup:
     async def _create(self) -> None:
         try:
             engine = await self._connection.engine()
-            await create_collection(engine, self._registration)
+            partitions = await self._connection.partition_keys.number(engine, self._registration.capacity)
+            await create_collection(engine, self._registration, partitions=partitions)
             self._rows = Rows(engine, self._registration)
         finally:
             self._made.set()

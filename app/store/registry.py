@@ -57,9 +57,7 @@ class Registry:
     async def prepare(self) -> None:
         """Makes the collection, which is missing."""
         # Every Milvus collection needs a vector: two dummy numbers here.
-        await self._engine.create(
-            self._collection, texts=_TEXTS, integers=_INTEGERS, dimension=2, metric=Metric.L2, exact=True
-        )
+        await self._engine.create(self._collection, texts=_TEXTS, integers=_INTEGERS, dimension=2, metric=Metric.L2)
 
     async def read(self) -> list[Registration]:
         """All registrations."""
