@@ -108,7 +108,7 @@ async def _measure(store: GroupStore, uri: str, rows: int, arguments: argparse.N
                 data=[query],
                 limit=limit,
                 output_fields=["id", "tag", "desc", "bounding_box"],
-                search_params=profile.search_params(Metric.L2, limit=limit, bound=_BOUND),
+                search_params=profile.search_params(Metric.L2, limit=limit, bound=_BOUND, capacity=rows),
                 consistency_level=profile.consistency,
             )
             return [hit["id"] for hit in hits if hit["distance"] <= _BOUND**2]  # which a server does not cut at
