@@ -7,6 +7,13 @@ SET_UP = $(or $(PYTHON),$(error Python 3.11 or 3.12 is needed, and there is no p
 
 # Processes that share the tests. The slow ones wait for servers most of the time.
 JOBS ?= 2
+
+# Of `make load`. Plain =: HOST is also a variable of some shells.
+HOST = http://127.0.0.1:8000
+USERS = 8
+RATE = 4
+TIME = 1m
+
 TESTS = $(wildcard tests/unit tests/service tests/contract tests/e2e)
 
 # --universal: one file for Python 3.11 and 3.12 and all platforms. No index or path gets into the files.
@@ -20,7 +27,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
-.PHONY: help run models test check requirements clean
+.PHONY: help run models load test check requirements clean
 
 help: ## list what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 20
@@ -34,6 +41,12 @@ run: ## install what is missing, build the models, run the service with its own 
 models: ## build the model repository
 	@$(SET_UP) service
 	@.venv/bin/likeness models build
+
+load: ## load a running service (HOST, USERS, RATE, TIME, PHOTOS=folder, WEB=1 for a page)
+	@$(SET_UP) dev
+	@exec .venv/bin/locust --locustfile loadtest/locustfile.py --host '$(HOST)' --users $(USERS) --spawn-rate $(RATE) \
+		--run-time $(TIME) --stop-timeout 30 $(if $(PHOTOS),--photos '$(PHOTOS)') \
+		$(if $(WEB),--web-host 127.0.0.1,--headless --only-summary) $(ARGS)
 
 test: ## run all tests (ARGS="-k name" goes to pytest, JOBS=1 for one after the other)
 	@$(SET_UP) dev triton

@@ -53,11 +53,18 @@ def _parser() -> argparse.ArgumentParser:
     actions = models.add_subparsers(required=True, metavar="ACTION")
     build = actions.add_parser("build", help="download the weights, convert them, write the model repository")
     build.add_argument("--force", action="store_true", help="build again what is there already")
+    build.add_argument(
+        "--target", choices=("cpu", "gpu"), default="cpu", help="also write configurations for GPUs (default: cpu)"
+    )
     build.set_defaults(command=_build_models)
     actions.add_parser("list", help="show the models, where they come from and their licences").set_defaults(
         command=_list_models
     )
-    actions.add_parser("verify", help="check the models' checksums and tensors").set_defaults(command=_verify_models)
+    verify = actions.add_parser("verify", help="check the models' checksums, tensors and configurations")
+    verify.add_argument(
+        "--target", choices=("cpu", "gpu"), default="cpu", help="what they must be configured for (default: cpu)"
+    )
+    verify.set_defaults(command=_verify_models)
 
     train = actions.add_parser("train-image", help="train the image descriptor's projection on photos of your own")
     train.add_argument("photos", nargs="+", type=Path, metavar="PHOTOS", help="photos, or folders of them")
@@ -172,8 +179,10 @@ def _worker(options: argparse.Namespace, settings: Settings) -> int:
 
 def _build_models(options: argparse.Namespace, settings: Settings) -> int:
     from app.catalogue.build import build  # noqa: PLC0415
+    from app.catalogue.layout import Target  # noqa: PLC0415
 
-    build(settings.model_repository, settings.cache_dir, say=_say, force=options.force)
+    target = Target(options.target)
+    build(settings.model_repository, settings.cache_dir, say=_say, force=options.force, target=target)
     return 0
 
 
@@ -185,10 +194,11 @@ def _list_models(_: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _verify_models(_: argparse.Namespace, settings: Settings) -> int:
+def _verify_models(options: argparse.Namespace, settings: Settings) -> int:
+    from app.catalogue.layout import Target  # noqa: PLC0415
     from app.catalogue.verify import verify  # noqa: PLC0415
 
-    findings = verify(settings.model_repository)
+    findings = verify(settings.model_repository, target=Target(options.target))
     for finding in findings:
         _say(finding.sentence)
     if not findings:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.catalogue.download import weights
-from app.catalogue.layout import CONFIG_FILE, MANIFEST_FILE, MODEL_FILE
+from app.catalogue.layout import CONFIG_FILES, MANIFEST_FILE, MODEL_FILE, Target
 from app.catalogue.models import DEFAULT_MODELS, Model
 from app.catalogue.roles import Role
 from app.errors import OperatorError
@@ -85,7 +85,13 @@ def is_built(folder: Path, model: Model) -> bool:
 
 
 def build(
-    repository: Path, cache: Path, *, say: Say, force: bool = False, models: Sequence[Model] = DEFAULT_MODELS
+    repository: Path,
+    cache: Path,
+    *,
+    say: Say,
+    force: bool = False,
+    target: Target = Target.CPU,
+    models: Sequence[Model] = DEFAULT_MODELS,
 ) -> None:
     """Builds every model that is missing or out of date.
 
@@ -94,6 +100,7 @@ def build(
         cache: folder that keeps fetched weight files.
         say: takes one line of progress at a time.
         force: build again what is up to date, and write the configurations anew.
+        target: kind of machine to write configurations for; those for a CPU are written in any case.
         models: what to build.
 
     Raises:
@@ -102,6 +109,7 @@ def build(
     for number, model in enumerate(models, 1):
         prefix = f"{model.role}: {number} of {len(models)}, "
         try:
+            _write_configs(repository / model.role, model, target, force=force)
             _build_one(repository / model.role, model, cache, say=_Prefixed(prefix, say), force=force)
         except OSError as error:
             raise OperatorError(
@@ -121,11 +129,15 @@ class _Prefixed:
         self.say(self.prefix + line)
 
 
-def _build_one(folder: Path, model: Model, cache: Path, *, say: Say, force: bool) -> None:
-    if force or not (folder / CONFIG_FILE).is_file():
-        from app.catalogue.configs import write_config  # noqa: PLC0415 - half a second, seldom needed
+def _write_configs(folder: Path, model: Model, target: Target, *, force: bool) -> None:
+    for each in dict.fromkeys((Target.CPU, target)):
+        if force or not (folder / CONFIG_FILES[each]).is_file():
+            from app.catalogue.configs import write_config  # noqa: PLC0415 - half a second, seldom needed
 
-        write_config(folder, model)
+            write_config(folder, model, each)
+
+
+def _build_one(folder: Path, model: Model, cache: Path, *, say: Say, force: bool) -> None:
     if not force and is_built(folder, model):
         say(f"{model.model_id} is up to date")
         return

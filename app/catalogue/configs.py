@@ -10,7 +10,8 @@ from typing import Final
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from app.catalogue.layout import CONFIG_FILE
+from app.catalogue.gpu import gpu_config
+from app.catalogue.layout import CONFIG_FILES, Target
 from app.catalogue.models import Model
 from app.catalogue.roles import Datatype, Role, Tensor
 
@@ -55,8 +56,13 @@ FITS: Final[Mapping[Role, Fit]] = {
 }
 
 
-def model_config(model: Model) -> model_config_pb2.ModelConfig:
+def model_config(model: Model, target: Target = Target.CPU) -> model_config_pb2.ModelConfig:
     """Makes the configuration that is kept beside the model in the repository."""
+    config = _cpu_config(model)
+    return gpu_config(config) if target is Target.GPU else config
+
+
+def _cpu_config(model: Model) -> model_config_pb2.ModelConfig:
     config = model_config_pb2.ModelConfig(
         name=model.role.value,
         backend="onnxruntime",
@@ -111,7 +117,8 @@ def read_config(path: Path) -> model_config_pb2.ModelConfig:
     return text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
 
 
-def write_config(folder: Path, model: Model) -> None:
-    """Writes ``<folder>/config.pbtxt``; the folder is the model's in the repository."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_FILE).write_text(to_text(model_config(model)), encoding="utf-8")
+def write_config(folder: Path, model: Model, target: Target = Target.CPU) -> None:
+    """Writes a model's configuration for a target; the folder is the model's in the repository."""
+    path = folder / CONFIG_FILES[target]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(to_text(model_config(model, target)), encoding="utf-8")

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from app.catalogue.build import Manifest, file_sha256, read_manifest
 from app.catalogue.configs import model_config, read_config
 from app.catalogue.graph import ELEMENT_TYPES
-from app.catalogue.layout import CONFIG_FILE, MODEL_FILE
+from app.catalogue.layout import CONFIG_FILES, MODEL_FILE, Target
 from app.catalogue.models import DEFAULT_MODELS, Model
 from app.catalogue.roles import ANY, CONTRACTS, Datatype, Role, Tensor
 
@@ -58,14 +58,18 @@ class Row:
     state: State
 
 
-def verify(repository: Path, models: Sequence[Model] = DEFAULT_MODELS) -> list[Finding]:
-    """Everything in which the repository differs from the catalogue; empty where nothing does."""
+def verify(repository: Path, models: Sequence[Model] = DEFAULT_MODELS, target: Target = Target.CPU) -> list[Finding]:
+    """Everything in which the repository differs from the catalogue; empty where nothing does.
+
+    Configurations are those of the target, and of any other that there are some of.
+    """
     findings: list[Finding] = []
     for model in models:
         folder = repository / model.role
-        findings += [
-            Finding(model.role, fault, fatal=fatal) for fatal, fault in _config_faults(folder / CONFIG_FILE, model)
-        ]
+        for each in Target:
+            if each in (Target.CPU, target) or (folder / CONFIG_FILES[each]).exists():
+                faults = _config_faults(folder, model, each)
+                findings += [Finding(model.role, fault, fatal=fatal) for fatal, fault in faults]
         findings += [Finding(model.role, fault, fatal=True) for fault in _file_faults(folder, model)]
     return findings
 
@@ -104,18 +108,19 @@ def _file_faults(folder: Path, model: Model) -> Iterator[str]:
     yield from _tensor_faults(folder / MODEL_FILE, model)
 
 
-def _config_faults(path: Path, model: Model) -> Iterator[tuple[bool, str]]:
+def _config_faults(folder: Path, model: Model, target: Target) -> Iterator[tuple[bool, str]]:
     """Whether the model cannot be served like this, and the sentence."""
+    file = CONFIG_FILES[target]
+    remedy = REMEDY if target is Target.CPU else f"run `likeness models build --force --target {target}`"
     try:
-        config = read_config(path)
+        config = read_config(folder / file)
     except OSError:
-        yield True, f"{model.role} has no {CONFIG_FILE}: {REMEDY}."
+        yield True, f"{model.role} has no {file}: {remedy}."
     except (text_format.ParseError, UnicodeDecodeError):
-        yield True, f"{model.role}'s {CONFIG_FILE} cannot be read as a model configuration: {REMEDY}."
+        yield True, f"{model.role}'s {file} cannot be read as a model configuration: {remedy}."
     else:
-        if config != model_config(model):
-            sentence = f"{model.role}'s {CONFIG_FILE} differs from the catalogue: {REMEDY}, or keep it if meant."
-            yield False, sentence
+        if config != model_config(model, target):
+            yield False, f"{model.role}'s {file} differs from the catalogue: {remedy}, or keep it if meant."
 
 
 def _tensor_faults(path: Path, model: Model) -> Iterator[str]:

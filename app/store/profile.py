@@ -43,6 +43,8 @@ class EngineProfile:
         unsealed_rows: rows that a group may get before the engine is asked to seal them; None where it need not be.
         embeddings_per_answer: most embeddings in one answer. Milvus Lite's time for them grows with the square of
             their number (128 numbers each: 1000 take 0.17 s, 10,000 take 11 s).
+        queries_per_call: most queries of several searches that go to the engine as one call.
+        searches_at_once: calls of like searches that may be under way at the same time.
     """
 
     engine: str
@@ -56,6 +58,8 @@ class EngineProfile:
     ids_per_answer: int
     embeddings_per_answer: int
     unsealed_rows: int | None
+    queries_per_call: int
+    searches_at_once: int
 
     @property
     def name(self) -> str:
@@ -125,6 +129,8 @@ def _server(version: str, *, unpartitioned: str | None) -> EngineProfile:
         ids_per_answer=_MAX_RESULTS,
         embeddings_per_answer=4096,  # 50 MB where ids are at their longest and embeddings have 2048 numbers
         unsealed_rows=4096,
+        queries_per_call=64,
+        searches_at_once=1,
     )
 
 
@@ -148,6 +154,8 @@ def profile_for(version: str | None) -> EngineProfile:
             ids_per_answer=10 * _MAX_RESULTS,
             embeddings_per_answer=512,
             unsealed_rows=None,
+            queries_per_call=64,
+            searches_at_once=1,
         )
     found = re.match(r"v?(\d+)\.(\d+)", version)
     release = (int(found[1]), int(found[2])) if found else (0, 0)

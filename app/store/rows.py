@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from app.errors import IdExists
 from app.store import desc, filters, keys
 from app.store.engine import Engine
+from app.store.merged_searches import Measured, MergedSearches, SearchTerms
 from app.store.records import BoundingBox, Embeddings, EmbeddingSpace, Family, Hit, Metric, Page, Record, Row
 from app.store.registry import Registration
 from app.store.shape import VECTOR_FIELD, Shape
@@ -20,8 +21,6 @@ _TEXTS = {"id": 4096, "tag": 256, "desc": desc.MAX_STORED_BYTES}
 _FACE_TEXTS = _TEXTS | {"bounding_box": 1024}
 _TAGS_PER_SCAN = 8000  # ids and tags at their longest: 35 MB, under a server's 64 MiB
 _ROWS_PER_QUERY = 500
-
-_Measured = list[tuple[float, dict[str, Any]]]
 
 
 def _texts(family: Family) -> dict[str, int]:
@@ -56,6 +55,7 @@ class Rows:
         self._capacity = registration.capacity
         self._face = registration.family is Family.FACE
         self._fields = list(_texts(registration.family))
+        self._searches = MergedSearches(self._ask, self._space.metric, engine.profile)
 
     async def tags_of(self, ids: Sequence[str]) -> dict[str, str]:
         """The tag of each of these ids that is there."""
@@ -171,44 +171,44 @@ class Rows:
         checked(vectors, self._space)
         of_tags = filters.one_of("tag", [keys.stored(each) for each in tags]) if tags else ""
         per_call = max(1, self._engine.profile.ids_per_answer // (limit + 1))
-        found: list[_Measured] = []
+        found: list[Measured] = []
         for start in range(0, len(vectors), per_call):
             found += await self._nearest(vectors[start : start + per_call], limit=limit, bound=bound, of_tags=of_tags)
         bare = {row["id"] for hits in found for _, row in hits if "tag" not in row}
         full = await self._full(bare)
         return [[Hit(self._decoded(full.get(row["id"], row)), measure) for measure, row in hits] for hits in found]
 
-    async def _nearest(
-        self, vectors: NDArray[np.float32], *, limit: int, bound: float, of_tags: str
-    ) -> list[_Measured]:
+    async def _nearest(self, vectors: NDArray[np.float32], *, limit: int, bound: float, of_tags: str) -> list[Measured]:
         # One more than asked for: where it ties with the last, the engine cut through equal measures in an order of
         # its own, and more rows must come before the ties can be ordered by id.
         most = self._engine.profile.max_results
-        answer = await self._ask(vectors, size=min(limit + 1, most), bound=bound, of_tags=of_tags)
+        answer = await self._merged(vectors, size=min(limit + 1, most), bound=bound, of_tags=of_tags)
         for query, hits in enumerate(answer):
             size, more = limit + 1, hits
             while len(more) == size < most and more[-1][0] == more[limit - 1][0]:
                 size = min(size * 4, most)
-                (more,) = await self._ask(vectors[query : query + 1], size=size, bound=bound, of_tags=of_tags)
+                (more,) = await self._merged(vectors[query : query + 1], size=size, bound=bound, of_tags=of_tags)
             answer[query] = self._ordered(more, limit=limit, bound=bound)
         return answer
 
-    async def _ask(self, vectors: NDArray[np.float32], *, size: int, bound: float, of_tags: str) -> list[_Measured]:
+    async def _merged(self, vectors: NDArray[np.float32], *, size: int, bound: float, of_tags: str) -> list[Measured]:
         # Full rows at once where the answer cannot grow too large; else ids, and later the rows inside the bound.
-        profile = self._engine.profile
-        whole = len(vectors) * size <= profile.rows_per_answer
+        whole = len(vectors) * size <= self._engine.profile.rows_per_answer
+        return await self._searches.search(SearchTerms(size, whole, of_tags), vectors, bound)
+
+    async def _ask(self, terms: SearchTerms, vectors: NDArray[np.float32], bound: float) -> list[Measured]:
         return await self._engine.search(
             self._collection,
             vectors,
             metric=self._space.metric,
-            fields=self._fields if whole else ["id"],
-            limit=size,
+            fields=self._fields if terms.whole else ["id"],
+            limit=terms.size,
             bound=bound,
             capacity=self._capacity,
-            expression=of_tags,
+            expression=terms.expression,
         )
 
-    def _ordered(self, hits: _Measured, *, limit: int, bound: float) -> _Measured:
+    def _ordered(self, hits: Measured, *, limit: int, bound: float) -> Measured:
         if self._space.metric is Metric.L2:
             measured = [(max(square, 0.0) ** 0.5, row) for square, row in hits]
             return sorted((m for m in measured if m[0] <= bound), key=lambda m: (m[0], keys.restored(m[1]["id"])))[
