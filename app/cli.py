@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="likeness",
         description="Face and image search that people run themselves.",
-        epilog=f"settings (environment variables):\n\n{_settings_text()}",
+        epilog=f"settings (environment variables; NAME_FILE reads one from a file):\n\n{_settings_text()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"likeness {__version__}")
