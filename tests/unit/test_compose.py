@@ -123,6 +123,14 @@ def test_every_file_that_is_mounted_exists_and_every_volume_is_declared() -> Non
     assert used == set(COMPOSE["volumes"])
 
 
+def test_prometheus_asks_the_containers_for_their_metrics() -> None:
+    for name, port in (("likeness", "8000"), ("triton", "8002")):
+        [group] = yaml.safe_load((ROOT / f"deploy/compose/targets/{name}.yml").read_text())
+        assert group["targets"] == [f"{name}:{port}"]
+    assert "--metrics-port=8002" in SERVICES["triton-gpu"]["command"]
+    assert SERVICES["grafana"]["environment"]["PROMETHEUS_URL"] == "http://prometheus:9090"
+
+
 def test_the_commands_of_the_containers_are_ours() -> None:
     options = _parser().parse_args([*SERVICES["models"]["command"][:-1], "cpu"])
     assert options.target == "cpu"
