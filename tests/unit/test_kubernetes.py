@@ -112,6 +112,9 @@ def test_several_replicas_share_no_folder_and_are_scaled(tmp_path: Path) -> None
     kinds = {(each["kind"], each["metadata"]["name"]) for each in rendered}
     assert {("HorizontalPodAutoscaler", "likeness"), ("PodDisruptionBudget", "likeness")} <= kinds
     assert ("PersistentVolumeClaim", "likeness-data") not in kinds
+    [data] = [each["data"] for each in rendered if each["kind"] == "ConfigMap"]
+    locks = Settings.from_environment({"LIKENESS_LOCKS": data["LIKENESS_LOCKS"]}).locks
+    assert locks.startswith("redis://"), "replicas on several machines take turns there"
     assert "persistentVolumeClaim" not in json.dumps(pods(rendered)["likeness"]["volumes"])
 
 
