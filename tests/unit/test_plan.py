@@ -40,7 +40,7 @@ def test_the_graph_lies_where_the_library_says() -> None:
 
 
 def test_the_plan_takes_the_links_that_the_store_makes() -> None:
-    assert profile_for("v2.6.16").index_params["M"] == Demand(1, 1).links
+    assert profile_for("v2.6.16").index.params["M"] == Demand(1, 1).links
 
 
 def test_the_texts_of_an_ordinary_face_have_room() -> None:
