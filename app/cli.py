@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from app import __version__
+from app.commands.plan import add_plan_options, print_plan
 from app.config import Settings, documentation
 from app.errors import OperatorError
 from app.log import set_up_logging
@@ -35,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="likeness",
         description="Face and image search that people run themselves.",
-        epilog=f"settings (environment variables):\n\n{_settings_text()}",
+        epilog=f"settings (environment variables; NAME_FILE reads one from a file):\n\n{_settings_text()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"likeness {__version__}")
@@ -89,6 +90,10 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="find what is wrong in the store of a stopped service, and repair it")
     doctor.add_argument("--repair", action="store_true", help="mend what is found; without it nothing is changed")
     doctor.set_defaults(command=_doctor)
+
+    plan = commands.add_parser("plan", help="count what a number of faces and of searches takes")
+    add_plan_options(plan)
+    plan.set_defaults(command=_plan)
 
     openapi = commands.add_parser("openapi", help="print the OpenAPI document")
     openapi.set_defaults(command=_openapi)
@@ -277,6 +282,11 @@ def _restore(options: argparse.Namespace, settings: Settings) -> int:
     from app.commands.transfer import TransferOrder, restore  # noqa: PLC0415
 
     restore(TransferOrder(options.url or service_url(settings), options.file, options.group, options.family), _say)
+    return 0
+
+
+def _plan(options: argparse.Namespace, _: Settings) -> int:
+    print_plan(options, _say)
     return 0
 
 

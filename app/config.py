@@ -8,7 +8,7 @@ import math
 import os
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from app.errors import OperatorError
 
 PREFIX = "LIKENESS_"
+_FILE = "_FILE"  # at the end of a setting's name: the file that holds its value
 PROJECT = Path(__file__).resolve().parent.parent
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -38,7 +39,7 @@ def setting(default: Any, doc: str, *, least: float | None = None, most: float |
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an operator can set, each as ``LIKENESS_<NAME>`` in the environment."""
+    """What an operator can set, as ``LIKENESS_<NAME>`` in the environment or in a file named by ``…_FILE``."""
 
     host: str = setting("127.0.0.1", "Address to listen on.")
     port: int = setting(8000, "TCP port to listen on.", least=1, most=65535)
@@ -158,13 +159,14 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
-        """Reads every ``LIKENESS_*`` variable.
+        """Reads every ``LIKENESS_*`` variable, and the files that ``LIKENESS_*_FILE`` name.
 
         Raises:
             OperatorError: an unknown name or a value that does not fit, with a sentence that says which.
         """
         hints = typing.get_type_hints(cls)
         fields = {PREFIX + f.name.upper(): f for f in dataclasses.fields(cls)}
+        environ = _with_files(environ, fields)
         unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in fields)
         # LIKENESS_TEST_* belongs to the tests.
         unknown = [name for name in unknown if not name.startswith(PREFIX + "TEST_")]
@@ -231,6 +233,24 @@ def _shown(value: Any) -> str:
     if value in ("", ()):
         return "empty"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _with_files(environ: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    """Puts the text of a file in place of each ``LIKENESS_<NAME>_FILE``: whoever lists processes sees no secret so."""
+    given = dict(environ)
+    for name in names:
+        path = given.pop(name + _FILE, "") if name + _FILE not in names else ""
+        if not path:
+            continue
+        if given.get(name):
+            raise OperatorError(f"{name} and {name}{_FILE} are both set: keep one of them.")
+        try:
+            given[name] = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = (getattr(error, "strerror", None) or "it is no text").lower()
+            message = f"{name}{_FILE} is {path!r}, which cannot be read ({reason}): name a file with the value in it."
+            raise OperatorError(message) from error
+    return given
 
 
 def _parse(name: str, text: str, kind: Any, metadata: Mapping[str, Any]) -> Any:

@@ -65,6 +65,27 @@ def test_a_value_that_does_not_fit_is_refused_with_a_sentence(name: str, value: 
         Settings.from_environment({name: value})
 
 
+def test_a_setting_can_be_kept_in_a_file(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("root:secret\n")
+    settings = Settings.from_environment({"LIKENESS_MILVUS_TOKEN_FILE": str(token), "LIKENESS_PORT_FILE": ""})
+    assert settings == Settings(milvus_token="root:secret")
+
+
+def test_a_file_that_does_not_help_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    nowhere, binary = tmp_path / "nowhere", tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe")
+    for path, reason in [(nowhere, "no such file or directory"), (binary, "it is no text")]:
+        with pytest.raises(
+            OperatorError, match=re.escape(f"LIKENESS_MILVUS_TOKEN_FILE is '{path}', which cannot be read ({reason})")
+        ):
+            Settings.from_environment({"LIKENESS_MILVUS_TOKEN_FILE": str(path)})
+    with pytest.raises(OperatorError, match=r"^LIKENESS_PORT and LIKENESS_PORT_FILE are both set: keep one of them\.$"):
+        Settings.from_environment({"LIKENESS_PORT": "1", "LIKENESS_PORT_FILE": str(nowhere)})
+    with pytest.raises(OperatorError, match=r"^Unknown setting LIKENESS_PROT_FILE"):
+        Settings.from_environment({"LIKENESS_PROT_FILE": str(nowhere)})
+
+
 def test_the_readme_documents_every_setting_as_the_command_prints_it() -> None:
     rows = [f"| `{row.variable}` | {row.default} | {row.doc} |" for row in documentation()]
     assert len(rows) == len(dataclasses.fields(Settings))
