@@ -21,6 +21,7 @@ def health_operations() -> list[Operation]:
             _live,
             schemas.Live,
             answer_example={"status": "live"},
+            role=None,
         ),
         Operation(
             "GET",
@@ -41,6 +42,7 @@ def health_operations() -> list[Operation]:
                     "triton:image_embedder": "ok",
                 },
             },
+            role=None,
         ),
     ]
 
