@@ -60,6 +60,11 @@ class LimitedProtocol(HttpProtocol):
     well, and an answer must be read.
     """
 
+    # Named, since Sanic's metaclass gives every class slots.
+    __slots__ = (
+        "_address", "_blocked_since", "_heads", "_is_refused", "_limits", "_look_later", "_since", "_waits_for"
+    )  # fmt: skip
+
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._limits: ConnectionLimits = self.app.ctx.connections
