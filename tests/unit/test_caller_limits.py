@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ class Clock:
         return self.now
 
 
-def limited(**settings: float) -> tuple[CallerLimits, Clock]:
+def limited(**settings: Any) -> tuple[CallerLimits, Clock]:
     clock = Clock()
     return CallerLimits(replace(Settings(), **settings), clock), clock
 
