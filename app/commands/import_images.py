@@ -22,7 +22,9 @@ from app.errors import OperatorError
 # The service's own time limit comes first, and is answered with a sentence.
 _GRACE_S = 30
 # What is wrong with the whole import, not with one image.
-_OF_THE_GROUP = frozenset({"group_not_found", "invalid_group_name", "model_mismatch", "not_likeness"})
+_OF_THE_GROUP = frozenset(
+    {"group_not_found", "invalid_group_name", "model_mismatch", "not_likeness", "unauthorized", "forbidden"}
+)
 _BUSY = frozenset({429, 503})
 
 
