@@ -47,9 +47,7 @@ class Gate:
         async def check(request: Request) -> None:
             route = request.route
             if route is not None and str(route.name).rpartition(".")[2] not in known:
-                caller = self.caller(request)
-                if not caller.sees_every_group:
-                    raise Forbidden("This shows facts of all groups together: it needs a key for all of them.")
+                _check_all_groups(self.caller(request))
 
         app.register_middleware(check, "request")
 
@@ -70,6 +68,8 @@ class Gate:
         request.ctx.caller = caller
         with self._limits.turn(caller):
             _check_role(caller, operation.role)
+            if operation.all_groups:
+                _check_all_groups(caller)
             if operation.family and "name" in path:
                 _check_group(caller, operation.family, path["name"])
             yield caller
@@ -103,6 +103,11 @@ def check_body(caller: Caller, operation: Operation, body: Any) -> None:
 def _check_role(caller: Caller, role: KeyRole) -> None:
     if not caller.may(role):
         raise Forbidden(f"This needs a key with the role {role}: that of the key {caller.key_id} is not enough.")
+
+
+def _check_all_groups(caller: Caller) -> None:
+    if not caller.sees_every_group:
+        raise Forbidden("This shows facts of all groups together: it needs a key for all of them.")
 
 
 def _check_group(caller: Caller, family: str, name: str) -> None:

@@ -126,6 +126,7 @@ class Operation:
         role: what a key must be allowed to do; None where no key is asked for. There is no default: whoever adds an
             operation decides.
         groups_in_body: the groups that its body names, each of which the caller must be allowed to see.
+        all_groups: whether what it tells is of all groups together, so that it needs a key for all of them.
     """
 
     method: str
@@ -149,6 +150,7 @@ class Operation:
     answers_503: bool = False
     role: KeyRole | None = field(kw_only=True)
     groups_in_body: Callable[[Any], list[NamedGroup]] = field(default=names_no_group, kw_only=True)
+    all_groups: bool = field(default=False, kw_only=True)
 
     @property
     def family(self) -> str:
