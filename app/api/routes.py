@@ -91,6 +91,8 @@ class Router:
         is_read_here = operation.body_kind != LINES
         reading: AbstractAsyncContextManager[Any]
         with self._gate.entered(request, operation, path) as caller:
+            if operation.inference:
+                services.admission.check()  # nobody need send a large body to be refused
             reading = self._body(request, operation) if is_read_here else self._unread(request, operation)
             async with reading as body:
                 if is_read_here:
