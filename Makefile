@@ -5,6 +5,8 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12; do "$$p" -c '' >/dev/n
 # -E -s: no PYTHONPATH, no packages of the user's.
 SET_UP = $(or $(PYTHON),$(error Python 3.11 or 3.12 is needed, and there is no python3 on PATH)) -E -s -m app.environments
 
+# Processes that share the tests. The slow ones wait for servers most of the time.
+JOBS ?= 2
 TESTS = $(wildcard tests/unit tests/service tests/contract tests/e2e)
 
 # --universal: one file for Python 3.11 and 3.12 and all platforms. No index or path gets into the files.
@@ -33,10 +35,10 @@ models: ## build the model repository
 	@$(SET_UP) service
 	@.venv/bin/likeness models build
 
-test: ## run all tests (ARGS="-k name" goes to pytest)
+test: ## run all tests (ARGS="-k name" goes to pytest, JOBS=1 for one after the other)
 	@$(SET_UP) dev triton
 	@.venv/bin/likeness models build
-	@.venv/bin/python -m pytest $(TESTS) $(ARGS)
+	@.venv/bin/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(TESTS) $(ARGS)
 
 check: ## lint, format, types and layers
 	@$(SET_UP) dev

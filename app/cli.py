@@ -48,6 +48,11 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="serve the API, with the embedded Triton and Milvus unless set otherwise")
     serve.set_defaults(command=_serve)
 
+    worker = commands.add_parser("worker")  # not for people: what `serve` starts where there are several workers
+    for descriptor in ("--listener", "--ready", "--parent"):
+        worker.add_argument(descriptor, type=int, required=True)
+    worker.set_defaults(command=_worker)
+
     models = commands.add_parser("models", help="build, list, verify and train the models")
     actions = models.add_subparsers(required=True, metavar="ACTION")
     build = actions.add_parser("build", help="download the weights, convert them, write the model repository")
@@ -155,9 +160,23 @@ def _serve(_: argparse.Namespace, settings: Settings) -> int:
     # Before the libraries are imported, some of which start threads: all must inherit the block.
     signals = StopSignals()
     signals.listen()
+    if settings.workers > 1:
+        from app.workers import serve_with_workers  # noqa: PLC0415
+
+        serve_with_workers(settings, signals)
+        return 0
     from app.server import serve  # noqa: PLC0415
 
     serve(settings, signals)
+    return 0
+
+
+def _worker(options: argparse.Namespace, settings: Settings) -> int:
+    signals = StopSignals()
+    signals.listen()
+    from app.workers import serve_as_worker  # noqa: PLC0415
+
+    serve_as_worker(settings, signals, listener=options.listener, ready=options.ready, parent=options.parent)
     return 0
 
 

@@ -20,6 +20,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 MIB = 1024 * 1024
+_TRITON = r"(dns:)?(\[[0-9A-Fa-f:.]+\]|[^/\s,:\[\]]+):\d{1,5}"
 
 
 def setting(default: Any, doc: str, *, least: float | None = None, most: float | None = None, shown: str = "") -> Any:
@@ -41,6 +42,13 @@ class Settings:
 
     host: str = setting("127.0.0.1", "Address to listen on.")
     port: int = setting(8000, "TCP port to listen on.", least=1, most=65535)
+    workers: int = setting(
+        1,
+        "Service processes on this machine; more than one needs a Milvus server. Limits of memory, requests and "
+        "connections are each one's own.",
+        least=1,
+        most=64,
+    )
     data_dir: Path = setting(Path("data"), "Folder for the embedded database, logs and run-time files.")
     cache_dir: Path = setting(
         Path.home() / ".cache" / "likeness", "Folder for downloaded weights.", shown="~/.cache/likeness"
@@ -91,7 +99,11 @@ class Settings:
         10.0, "Seconds that the head of a request may take to arrive, however slowly it does.", least=0.1, most=600
     )
 
-    triton_url: str = setting("", "host:port of Triton's gRPC endpoint; empty starts the embedded server.")
+    triton_url: str = setting(
+        "",
+        "host:port of Triton's gRPC endpoint, or several, separated by commas; dns:host:port stands for a server at "
+        "each address of the name; empty starts the embedded server.",
+    )
     triton_python: Path = setting(
         PROJECT / ".venv-triton" / "bin" / "python",
         "Interpreter of the environment that holds the embedded Triton server.",
@@ -103,6 +115,12 @@ class Settings:
     milvus_database: str = setting("", "Milvus database; empty is its default one.")
     milvus_prefix: str = setting("likeness", "Prefix of this service's collections: two services on one Milvus differ.")
     milvus_timeout: float = setting(30.0, "Seconds that one call to Milvus may take.", least=0.1, most=600)
+    locks: str = setting(
+        "",
+        "What keeps apart the service processes that use one Milvus server: empty is a folder that those of one user "
+        "on one machine find by themselves, a path is a folder that they share, and redis://host:6379/0 is a Redis, "
+        "for processes on several machines.",
+    )
 
     image_threshold: float = setting(0.3, "Default threshold of image search.", least=0, most=1)
     face_threshold: float = setting(0.45, "Default threshold of face search.", least=0, most=1)
@@ -121,7 +139,9 @@ class Settings:
     decode_memory: int = setting(
         1536 * MIB, "Bytes that all images being decoded together may hold; more wait.", least=MIB
     )
-    decode_threads: int = setting(0, "Threads that decode images; 0 is one per core.", least=0, most=256)
+    decode_threads: int = setting(
+        0, "Threads that decode images; 0 is one per core, shared out among the workers.", least=0, most=256
+    )
     compare_memory: int = setting(
         256 * MIB,
         "Bytes of embeddings that all comparisons and calibrations of groups together may hold; more wait. A group "
@@ -167,7 +187,13 @@ class Settings:
 
     batch_queue: int = setting(1024, "Items that may wait for one model; more is a 429.", least=1)
     batches_in_flight: int = setting(
-        0, "Batches at work per model; 0 is one more than its instances.", least=0, most=64
+        0, "Batches at work per model and Triton; 0 is one more than its instances.", least=0, most=64
+    )
+    traces_url: str = setting(
+        "", "OTLP/HTTP endpoint for traces, e.g. http://collector:4318; empty makes none. Needs the extra `tracing`."
+    )
+    traces_ratio: float = setting(
+        1.0, "Share of requests that are traced, where their client has not decided.", least=0, most=1
     )
     embedded_cores: int = setting(0, "Cores that the embedded Triton may use; 0 is all of the machine's.", least=0)
 
@@ -207,7 +233,13 @@ class Settings:
                 )
                 for origin in settings.cors_origins
             ),
-            ("TRITON_URL", settings.triton_url, r"[^/\s]+:\d{1,5}", "host:port of the gRPC endpoint, without http://"),
+            (
+                "TRITON_URL",
+                settings.triton_url,
+                rf"{_TRITON}(\s*,\s*{_TRITON})*",
+                "host:port of the gRPC endpoint, without http://, or several, separated by commas",
+            ),
+            ("TRACES_URL", settings.traces_url, r"https?://[^\s?#@]+", "a URL such as http://collector:4318"),
             ("MILVUS_URI", settings.milvus_uri, r"(https?|tcp|unix)://?\S+", "a URI such as http://host:19530"),
             ("MILVUS_PREFIX", settings.milvus_prefix, r"[A-Za-z][A-Za-z0-9]{0,31}", "letters, then digits too"),
         ):

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -37,8 +38,21 @@ _DRAINED_BODIES = 4
 _MAX_HEAD_BYTES = 16 * 1024  # the most that Sanic allows; an id of 4096 bytes takes 12 KiB percent-encoded
 
 
-def create_app(settings: Settings, signals: StopSignals, *, name: str = "likeness") -> Sanic[Any, Any]:
-    """Makes the application; its services open when the server starts and close when it stops or is told to."""
+def create_app(
+    settings: Settings,
+    signals: StopSignals,
+    *,
+    name: str = "likeness",
+    tell_ready: Callable[[], None] | None = None,
+) -> Sanic[Any, Any]:
+    """Makes the application; its services open when the server starts and close when it stops or is told to.
+
+    Args:
+        settings: of the operator.
+        signals: what stops it.
+        name: Sanic's name of it.
+        tell_ready: called when it serves, of a worker.
+    """
     app: Sanic[Any, Any] = Sanic(name, configure_logging=False, error_handler=OneShapeErrors(), strict_slashes=False)
     app.config.update(
         {
@@ -65,19 +79,32 @@ def create_app(settings: Settings, signals: StopSignals, *, name: str = "likenes
     gate.guard(app, operations)
     app.ctx.connections = ConnectionLimits(settings)
     app.after_server_stop(lambda _: auditor.close())
-    _add_life(app, settings, signals)
+    _add_life(app, settings, signals, tell_ready)
+    if settings.traces_url:
+        _add_traces(app, settings)
     return app
 
 
-def serve(settings: Settings, signals: StopSignals) -> None:
+def serve(
+    settings: Settings,
+    signals: StopSignals,
+    *,
+    listener: socket.socket | None = None,
+    tell_ready: Callable[[], None] | None = None,
+) -> None:
     """Serves until SIGINT or SIGTERM.
+
+    Args:
+        settings: of the operator.
+        signals: what stops it.
+        listener: a listening socket, of a worker; without it one is made.
+        tell_ready: see ``create_app``.
 
     Raises:
         OperatorError: the service cannot start; the sentence says what to do.
     """
-    refuse_unsafe_start(settings)
-    listener = _bind(settings)
-    app = create_app(settings, signals)
+    listener = listener or bind(settings)
+    app = create_app(settings, signals, tell_ready=tell_ready)
     # One process: the embedded engines belong to it. (Sanic's process manager also hangs on a SIGTERM that comes
     # right after readiness.)
     try:
@@ -102,8 +129,13 @@ def _not_told_twice(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], OperatorError))
 
 
-def _bind(settings: Settings) -> socket.socket:
-    """Takes the port before anything slow is started."""
+def bind(settings: Settings) -> socket.socket:
+    """Takes the port before anything slow is started.
+
+    Raises:
+        OperatorError: it cannot be had, or would let in the wrong ones.
+    """
+    refuse_unsafe_start(settings)  # nobody is to reach what nobody may use, or anybody
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -119,6 +151,15 @@ def _bind(settings: Settings) -> socket.socket:
     return listener
 
 
+def say_ready_on(settings: Settings, seconds: float) -> None:
+    """Tells where the service can be reached."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{host}:{settings.port}"
+    log = logging.getLogger(_LOG)
+    log.info("Likeness %s is ready on %s after %.1f s", __version__, url, seconds)
+    log.info("API documentation: %s/docs", url)
+
+
 def _stop(app: Sanic[Any, Any]) -> None:
     """Ends serving, once it has begun: Sanic's loop must not be stopped while it runs the listeners of the start."""
     if app.state.is_running:
@@ -127,24 +168,27 @@ def _stop(app: Sanic[Any, Any]) -> None:
         asyncio.get_running_loop().call_later(0.01, _stop, app)
 
 
-def _add_life(app: Sanic[Any, Any], settings: Settings, signals: StopSignals) -> None:
+def _add_life(
+    app: Sanic[Any, Any], settings: Settings, signals: StopSignals, tell_ready: Callable[[], None] | None
+) -> None:
     stack = AsyncExitStack()
     log = logging.getLogger(_LOG)
 
     async def open_all(app: Sanic[Any, Any]) -> None:
         started = time.monotonic()
         async with signals.interrupting(lambda: _stop(app)):
-            app.ctx.services = await stack.enter_async_context(open_services(settings))
+            services = open_services(settings, is_worker=tell_ready is not None)
+            app.ctx.services = await stack.enter_async_context(services)
         app.ctx.seconds_to_start = time.monotonic() - started
 
-    async def tell_ready(app: Sanic[Any, Any]) -> None:
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        url = f"http://{host}:{settings.port}"
-        log.info("Likeness %s is ready on %s after %.1f s", __version__, url, app.ctx.seconds_to_start)
+    async def say_ready(app: Sanic[Any, Any]) -> None:
+        if tell_ready is None:
+            say_ready_on(settings, app.ctx.seconds_to_start)
         for part, state in (await app.ctx.services.health.parts()).items():
             if state != OK:
                 log.warning("Requests that need %s will fail: it %s", part, state)
-        log.info("API documentation: %s/docs", url)
+        if tell_ready is not None:
+            tell_ready()
 
     async def close_all(_: Sanic[Any, Any]) -> None:
         log.info("Stopping")
@@ -152,8 +196,32 @@ def _add_life(app: Sanic[Any, Any], settings: Settings, signals: StopSignals) ->
         log.info("Stopped")
 
     app.before_server_start(open_all)
-    app.after_server_start(tell_ready)
+    app.after_server_start(say_ready)
     app.after_server_stop(close_all)
+
+
+def _add_traces(app: Sanic[Any, Any], settings: Settings) -> None:
+    """Traces requests, with packages that only those install who want it."""
+    try:
+        from app.api.tracing import trace_requests  # noqa: PLC0415
+        from app.otlp import Traces  # noqa: PLC0415
+    except ImportError as error:
+        message = (
+            "LIKENESS_TRACES_URL is set, and the packages for traces are missing: run "
+            "`.venv/bin/pip install -e '.[tracing]'`, or leave the setting empty."
+        )
+        raise OperatorError(message) from error
+    traces = Traces(settings.traces_url, ratio=settings.traces_ratio, timeout=settings.shutdown_timeout)
+    trace_requests(app, traces)
+
+    async def open_traces(_: Sanic[Any, Any]) -> None:
+        await traces.__aenter__()
+
+    async def close_traces(_: Sanic[Any, Any]) -> None:
+        await traces.__aexit__(None, None, None)
+
+    app.before_server_start(open_traces)
+    app.after_server_stop(close_traces)
 
 
 def _add_log_lines(app: Sanic[Any, Any]) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from enum import StrEnum
+from typing import Protocol
 
 
 class Stage(StrEnum):
@@ -80,12 +81,33 @@ def stopwatch() -> Iterator[Stopwatch]:
         _current.reset(token)
 
 
+class StageObserver(Protocol):
+    """Wants to know when an image or a face of a request enters and leaves a stage."""
+
+    def began(self, stage: str) -> None:
+        """One entered it."""
+
+    def ended(self, stage: str) -> None:
+        """One left it."""
+
+
+_observer: ContextVar[StageObserver | None] = ContextVar("stage_observer", default=None)
+
+
+def observe_stages(observer: StageObserver | None) -> None:
+    """Tells an observer of the stages of all that is done in the rest of this task, and in tasks it starts."""
+    _observer.set(observer)
+
+
 @contextmanager
 def stage(name: Stage) -> Iterator[None]:
     """Counts the block to a stage of the request that it belongs to, if any."""
-    watch = _current.get()
-    if watch is None:
-        yield
-    else:
-        with watch.measuring(name):
+    watch, observer = _current.get(), _observer.get()
+    if observer is not None:
+        observer.began(name.value)
+    try:
+        with watch.measuring(name) if watch is not None else nullcontext():
             yield
+    finally:
+        if observer is not None:
+            observer.ended(name.value)

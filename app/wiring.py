@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from app import __version__
 from app.catalogue.roles import Role
@@ -18,7 +19,6 @@ from app.embedded.milvus import EmbeddedMilvus, pending_rows
 from app.embedded.triton import EmbeddedTriton
 from app.errors import OperatorError
 from app.fetch import Fetcher, FetchLimits
-from app.inference.client import TritonClient
 from app.inference.models import (
     DetectorSpec,
     EmbedderSpec,
@@ -28,6 +28,7 @@ from app.inference.models import (
     embedder_spec,
     quality_spec,
 )
+from app.inference.servers import TritonServers
 from app.services.admission import Admission
 from app.services.budget import MemoryBudget
 from app.services.calibrate import Calibrate
@@ -68,7 +69,7 @@ class Services:
     health: Health
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Engines:
     """Where Triton and Milvus are, whether ours or the operator's."""
 
@@ -77,10 +78,14 @@ class _Engines:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
+async def open_services(settings: Settings, *, is_worker: bool = False) -> AsyncIterator[Services]:
     """Starts what is embedded, connects to the rest, and yields the services.
 
     What was opened is closed in reverse order, also when opening fails half-way.
+
+    Args:
+        settings: of the operator.
+        is_worker: whether this process is one of several of a service, whose parent holds what is there once.
 
     Raises:
         OperatorError: a part cannot be started; the sentence says what to do.
@@ -94,7 +99,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 opened.forget()
 
         engines = await _start_engines(settings, stack, milvus_restarted)
-        triton = await stack.enter_async_context(TritonClient(engines.triton_url, timeout=settings.triton_timeout))
+        triton = await stack.enter_async_context(
+            TritonServers(engines.triton_url, tuple(Role), timeout=settings.triton_timeout)
+        )
         store = await stack.enter_async_context(
             GroupStore(
                 uri=engines.milvus_uri,
@@ -104,6 +111,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 embedded=settings.embedded_milvus,
                 timeout_s=settings.milvus_timeout,
                 pending=pending_rows(settings.data_dir) if settings.embedded_milvus else None,
+                locks=None if settings.embedded_milvus else settings.locks,
             )
         )
         stores.append(store)
@@ -129,7 +137,15 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         admission = Admission(settings.max_requests, behind=settings.import_parallel)
         limits = JobLimits(settings.imports, settings.import_parallel, settings.request_timeout)
         jobs = await stack.enter_async_context(
-            Jobs(settings.data_dir / "imports", store, images=images, faces=faces, admission=admission, limits=limits)
+            Jobs(
+                imports_folder(settings),
+                store,
+                images=images,
+                faces=faces,
+                admission=admission,
+                limits=limits,
+                shared=is_worker,
+            )
         )
         yield Services(
             image_groups=Groups(store, Family.IMAGE, image_pipeline.spec),
@@ -144,56 +160,83 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             jobs=jobs,
             admission=admission,
             face_check=FaceCheck(face_pipeline),
-            health=Health(store, (detector, quality, face_embedder, image_embedder)),
+            health=Health(store, (detector, quality, face_embedder, image_embedder), triton),
         )
 
 
-async def _start_engines(
-    settings: Settings, stack: AsyncExitStack, milvus_restarted: Callable[[], Awaitable[None]]
-) -> _Engines:
-    """Starts the embedded engines side by side; stops both when one fails."""
-    log = logging.getLogger("likeness")
-    starting = []
+def imports_folder(settings: Settings) -> Path:
+    """Where imports in the background are written down; made where it is missing.
+
+    Raises:
+        OperatorError: the data folder cannot be made.
+    """
+    folder = settings.data_dir / "imports"
     try:
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         message = (
             f"The data folder {settings.data_dir} cannot be made ({(error.strerror or str(error)).lower()}): "
             "choose another with LIKENESS_DATA_DIR."
         )
         raise OperatorError(message) from error
-    milvus: EmbeddedMilvus | None = None
-    triton: EmbeddedTriton | None = None
-    log_dir = settings.data_dir / "logs"
+    return folder
+
+
+async def start_triton(settings: Settings, stack: AsyncExitStack) -> EmbeddedTriton:
+    """Starts the embedded Triton, which ends with the stack.
+
+    Raises:
+        OperatorError: it cannot be started, or the models are not as they should be.
+    """
+    log = logging.getLogger("likeness")
+    for finding in await asyncio.to_thread(verify, settings.model_repository):
+        if finding.fatal:
+            raise OperatorError(finding.sentence)
+        log.warning("%s", finding.sentence)
+    triton = EmbeddedTriton(
+        python=settings.triton_python,
+        model_repository=settings.model_repository,
+        data_dir=settings.data_dir,
+        log_dir=_log_dir(settings),
+        cores=settings.embedded_cores,
+    )
+    return await stack.enter_async_context(triton)
+
+
+def _log_dir(settings: Settings) -> Path:
+    return settings.data_dir / "logs"
+
+
+async def _start_engines(
+    settings: Settings, stack: AsyncExitStack, milvus_restarted: Callable[[], Awaitable[None]]
+) -> _Engines:
+    """Starts the embedded engines side by side; stops both when one fails."""
+    starting = []
+    imports_folder(settings)
+    engines = _Engines(settings.triton_url, settings.milvus_uri)
     if settings.embedded_milvus:
-        milvus = EmbeddedMilvus(data_dir=settings.data_dir, log_dir=log_dir, on_restart=milvus_restarted)
         starting.append("Milvus Lite")
     if settings.embedded_triton:
-        for finding in await asyncio.to_thread(verify, settings.model_repository):
-            if finding.fatal:
-                raise OperatorError(finding.sentence)
-            log.warning("%s", finding.sentence)
-        triton = EmbeddedTriton(
-            python=settings.triton_python,
-            model_repository=settings.model_repository,
-            data_dir=settings.data_dir,
-            log_dir=log_dir,
-            cores=settings.embedded_cores,
-        )
         starting.append("Triton")
     if starting:
-        log.info("Starting %s (logs in %s)", " and ".join(starting), log_dir)
+        logging.getLogger("likeness").info("Starting %s (logs in %s)", " and ".join(starting), _log_dir(settings))
+
+    async def milvus() -> None:
+        engine = EmbeddedMilvus(data_dir=settings.data_dir, log_dir=_log_dir(settings), on_restart=milvus_restarted)
+        engines.milvus_uri = (await stack.enter_async_context(engine)).uri
+
+    async def triton() -> None:
+        engines.triton_url = (await start_triton(settings, stack)).url
+
     try:
         async with asyncio.TaskGroup() as group:
-            for engine in (milvus, triton):
-                if engine is not None:
-                    group.create_task(stack.enter_async_context(engine))
+            if settings.embedded_milvus:
+                group.create_task(milvus())
+            if settings.embedded_triton:
+                group.create_task(triton())
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from None
-    return _Engines(
-        triton_url=triton.url if triton is not None else settings.triton_url,
-        milvus_uri=milvus.uri if milvus is not None else settings.milvus_uri,
-    )
+    return engines
 
 
 async def _open_source(settings: Settings, stack: AsyncExitStack) -> ImageSource:
@@ -208,7 +251,8 @@ async def _open_source(settings: Settings, stack: AsyncExitStack) -> ImageSource
     )
     fetcher = await stack.enter_async_context(Fetcher(limits))
     threads = ThreadPoolExecutor(
-        settings.decode_threads or len(os.sched_getaffinity(0)), thread_name_prefix="likeness-pixels"
+        settings.decode_threads or max(1, len(os.sched_getaffinity(0)) // settings.workers),
+        thread_name_prefix="likeness-pixels",
     )
     stack.callback(threads.shutdown, cancel_futures=True)
     return ImageSource(

@@ -18,6 +18,23 @@ settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Says which tests stay together where several processes share the run: what starts something large once."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_together(item)))
+
+
+def _together(item: pytest.Item) -> str:
+    kind, file = item.path.parent.name, item.path.stem
+    if "spread" in getattr(item, "fixturenames", ()):
+        return "spread"
+    if kind == "contract":
+        parameters = getattr(item, "callspec", None)
+        engine = parameters.params.get("engine") if parameters is not None else None
+        return f"contract on {engine}" if engine else file
+    return kind if kind == "e2e" else file
+
+
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """The whole stack on free ports. Images may be fetched from loopback, where the tests serve them."""

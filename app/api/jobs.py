@@ -158,18 +158,18 @@ def job_operations() -> list[Operation]:
 
 
 async def _list(call: Call) -> JobList:
-    return JobList([_shape(report) for report in call.services.jobs.reports() if _sees(call, report)])
+    return JobList([_shape(report) for report in await call.services.jobs.reports() if _sees(call, report)])
 
 
 async def _get(call: Call) -> Job:
-    report = call.services.jobs.report(call.path["job"])
+    report = await call.services.jobs.report(call.path["job"])
     if not _sees(call, report):
         raise JobNotFound
     return _shape(report)
 
 
 async def _cancel(call: Call) -> Job:
-    if not _sees(call, call.services.jobs.report(call.path["job"])):
+    if not _sees(call, await call.services.jobs.report(call.path["job"])):
         raise JobNotFound
     return _shape(await call.services.jobs.cancel(call.path["job"]))
 

@@ -281,11 +281,42 @@ class Live(Struct):
     status: str
 
 
+class PartitionKeys(Struct):
+    """Whether new groups are partitioned by tag, as was decided when Milvus was first reached."""
+
+    on: bool
+    why: Annotated[str, Meta(description="A sentence: the version's limits, or how a trial went.")]
+
+
+class MilvusDetails(Struct):
+    """Which engine stores the groups."""
+
+    engine: Annotated[str, Meta(description="`Milvus`, or `Milvus Lite`.")]
+    version: Annotated[str, Meta(description="What it says of itself; Milvus Lite does not tell.")] | UnsetType = UNSET
+    partition_keys: PartitionKeys | UnsetType = UNSET
+
+
+class ReadyDetails(Struct):
+    """More of a part than whether it answers."""
+
+    milvus: MilvusDetails
+
+
 class Ready(Struct):
     """Whether every part answers."""
 
     status: Annotated[str, Meta(description="`ready`, or `not ready`.")]
     parts: Annotated[dict[str, str], Meta(description="Each part: `ok`, or what is wrong with it.")]
+    tritons: (
+        Annotated[
+            dict[str, str],
+            Meta(
+                description="Where there are several Triton servers, each by its address: `ok`, or why it gets no work."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    details: Annotated[ReadyDetails, Meta(description="Missing until Milvus has answered once.")] | UnsetType = UNSET
 
 
 class Error(Struct):

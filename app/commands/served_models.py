@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from app.catalogue.configs import read_config
 from app.catalogue.layout import CONFIG_FILE
 from app.catalogue.roles import Role
 from app.config import Settings
-from app.errors import LikenessError
+from app.errors import BackendUnavailable, LikenessError
+from app.inference.addresses import expanded
 from app.inference.client import TritonClient
 from app.inference.models import embedder_spec
 from app.services.rows import embedding_space
@@ -48,6 +50,11 @@ def _kept(path: Path) -> Mapping[str, Any]:
     return config
 
 
-async def _told(url: str, role: Role) -> Mapping[str, Any]:
-    async with TritonClient(url, timeout=_TIMEOUT_S) as triton:
-        return await triton.config(role, timeout=_TIMEOUT_S)
+async def _told(urls: str, role: Role) -> Mapping[str, Any]:
+    """What the first server that answers says."""
+    for url in await expanded(urls):
+        async with TritonClient(url, timeout=_TIMEOUT_S) as triton:
+            with suppress(LikenessError):
+                return await triton.config(role, timeout=_TIMEOUT_S)
+    message = f"No Triton of {urls} serves the model {role}."
+    raise BackendUnavailable(message)

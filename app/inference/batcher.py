@@ -6,7 +6,8 @@ import asyncio
 import copy
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ Outputs = dict[str, NDArray[Any]]
 class _Entry:
     item: NDArray[Any]
     answer: asyncio.Future[Outputs]
+    context: Context = field(default_factory=copy_context)
 
 
 class MicroBatcher:
@@ -34,7 +36,7 @@ class MicroBatcher:
         run: runs one batch, ``[n, …]`` in, outputs of first axis ``n`` out.
         max_batch: most items in one batch.
         max_waiting: most items that may wait; one more is refused at once.
-        in_flight: most batches at work at the same time.
+        in_flight: tells the most batches at work at the same time, which changes with the servers.
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class MicroBatcher:
         *,
         max_batch: int,
         max_waiting: int,
-        in_flight: int,
+        in_flight: Callable[[], int],
     ) -> None:
         self._run = run
         self._max_batch = max_batch
@@ -121,7 +123,7 @@ class MicroBatcher:
 
     def _pump(self) -> None:
         self._pump_due = False
-        while self._queues and len(self._running) < self._in_flight:
+        while self._queues and len(self._running) < self._in_flight():
             key = next(iter(self._queues))
             queue = self._queues.pop(key)
             batch = [queue.popleft() for _ in range(min(len(queue), self._max_batch))]
@@ -131,7 +133,8 @@ class MicroBatcher:
             batch = [entry for entry in batch if not entry.answer.done()]
             if not batch:
                 continue
-            task = asyncio.create_task(self._serve(batch))
+            # In the trace of the oldest item's request: a call can be part of one trace only.
+            task = asyncio.create_task(self._serve(batch), context=batch[0].context)
             self._running.add(task)
             for entry in batch:
                 entry.answer.add_done_callback(partial(_cancel_if_unwanted, task, batch))

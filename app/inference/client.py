@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,17 +17,27 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from app.errors import BackendUnavailable, DeadlineExceeded, InternalError
+from app.traces import current_trace
 
 Arrays = Mapping[str, NDArray[Any]]
 
 _DOWN = {"StatusCode.UNAVAILABLE", "StatusCode.CANCELLED", "StatusCode.NOT_FOUND", "StatusCode.UNKNOWN"}
+# The Python backend's word for a process of its own that died, or that a busy machine kept waiting: it starts another.
+_STUB = re.compile(r"[Ss]tub process .*(not healthy|unhealthy|restarted)")
+_LATE = "StatusCode.DEADLINE_EXCEEDED"
 # Without these a channel waits up to two minutes before it looks again for a server that was restarted.
 _CHANNEL = [
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
+    # A call that gRPC itself took to the next connection could be answered by another server.
+    ("grpc.enable_retries", 0),
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
 ]
+
+
+class ServerFault(Exception):
+    """The server failed with an input that another one may be able to process: an InternalError where none is."""
 
 
 class TritonClient:
@@ -41,6 +53,7 @@ class TritonClient:
         self._timeout = timeout
         self._client: Any = None
         self._losses = 0
+        self._was_ready = False
         self._watcher: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -59,7 +72,15 @@ class TritonClient:
     @property
     def losses(self) -> int:
         """How often a connection was lost so far: behind the next one there may be another server."""
+        # The watcher is told a little late.
+        self._notice(self._client._channel.get_state())
         return self._losses
+
+    def _notice(self, state: grpc.ChannelConnectivity) -> None:
+        ready = state is grpc.ChannelConnectivity.READY
+        if self._was_ready and not ready:
+            self._losses += 1
+        self._was_ready = ready
 
     async def _watch(self) -> None:
         channel: grpc.aio.Channel = self._client._channel
@@ -67,8 +88,10 @@ class TritonClient:
         while True:
             await channel.wait_for_state_change(state)
             if state is grpc.ChannelConnectivity.READY:
+                # Even where it is ready again; a loss that was noticed above counts twice, which does no harm.
                 self._losses += 1
             state = channel.get_state()
+            self._was_ready = state is grpc.ChannelConnectivity.READY
 
     async def infer(self, model: str, inputs: Arrays, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
         """Runs one batch.
@@ -84,6 +107,7 @@ class TritonClient:
         Raises:
             BackendUnavailable: Triton or the model does not answer.
             DeadlineExceeded: the call took longer than the timeout.
+            ServerFault: the server failed in some other way.
             InternalError: the model refused the batch.
         """
         tensors = []
@@ -92,8 +116,14 @@ class TritonClient:
             tensor.set_data_from_numpy(array)
             tensors.append(tensor)
         wanted = [InferRequestedOutput(name) for name in outputs]
+        trace = current_trace()
+        items = len(next(iter(inputs.values())))
+        told: dict[str, str | int] = {"server.address": self._url, "likeness.model": model, "likeness.batch": items}
         try:
-            result = await self._client.infer(model, tensors, outputs=wanted, client_timeout=self._timeout)
+            with trace.call(f"triton {model}", told) if trace is not None else nullcontext() as headers:
+                result = await self._client.infer(
+                    model, tensors, outputs=wanted, client_timeout=self._timeout, headers=headers
+                )
         except (InferenceServerException, grpc.RpcError) as error:
             raise _translated(error, model) from error
         arrays = {}
@@ -110,6 +140,7 @@ class TritonClient:
 
         Raises:
             BackendUnavailable: Triton or the model does not answer.
+            DeadlineExceeded: it took longer than the timeout.
         """
         try:
             answer = await self._client.get_model_config(model, as_json=True, client_timeout=timeout)
@@ -118,18 +149,43 @@ class TritonClient:
         config: dict[str, Any] = answer["config"]
         return config
 
-    async def ready(self, model: str, *, timeout: float) -> bool:
-        """Whether Triton answers and serves the model."""
+    async def versions(self, model: str, *, timeout: float) -> list[str]:
+        """The versions that Triton serves of the model.
+
+        Raises:
+            BackendUnavailable: Triton or the model does not answer.
+            DeadlineExceeded: it took longer than the timeout.
+        """
+        try:
+            answer = await self._client.get_model_metadata(model, client_timeout=timeout)
+        except (InferenceServerException, grpc.RpcError) as error:
+            raise _translated(error, model) from error
+        return list(answer.versions)
+
+    async def serving(self, model: str, *, timeout: float) -> bool:
+        """Whether Triton serves the model at this moment.
+
+        Raises:
+            BackendUnavailable: Triton does not answer.
+            DeadlineExceeded: it took longer than the timeout.
+        """
         try:
             return bool(await self._client.is_model_ready(model, client_timeout=timeout))
-        except (InferenceServerException, grpc.RpcError):
+        except (InferenceServerException, grpc.RpcError) as error:
+            if _status(error) in _DOWN - {"StatusCode.NOT_FOUND"} or _status(error) == _LATE:
+                raise _translated(error, model) from error
             return False
 
 
+def _status(error: Exception) -> str:
+    return str(error.status()) if isinstance(error, InferenceServerException) else str(getattr(error, "code", str)())
+
+
 def _translated(error: Exception, model: str) -> Exception:
-    status = str(error.status()) if isinstance(error, InferenceServerException) else str(getattr(error, "code", str)())
-    if status == "StatusCode.DEADLINE_EXCEEDED":
+    status = _status(error)
+    if status == _LATE:
         return DeadlineExceeded(f"The model {model} took too long: try again later.")
-    if status in _DOWN:
+    if status in _DOWN or _STUB.search(str(error)):
         return BackendUnavailable(f"The model {model} is not available at the moment: try again later.")
-    return InternalError(f"The model {model} could not process this input.")
+    message = f"The model {model} could not process this input."
+    return ServerFault(message) if status == "StatusCode.INTERNAL" else InternalError(message)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +15,10 @@ from numpy.typing import NDArray
 from app.catalogue.roles import CONTRACTS, Role
 from app.errors import BackendUnavailable
 from app.inference.batcher import MicroBatcher, Outputs
-from app.inference.client import TritonClient
+from app.inference.identity import Told
+from app.inference.servers import ModelReplaced, TritonServers
 
 _CLOSE_TIMEOUT_S = 2.0
-_CONFIG_TIMEOUT_S = 5.0
-# A model that is reloaded under a connection that stays is noticed after so long.
-_SPEC_AGE_S = 5.0
 # A server that was there and has gone is given so long to come back before its callers are told: the embedded one is
 # started again within a few seconds, and another one behind the same address may take its place.
 _PATIENCE_S = 15.0
@@ -185,29 +182,29 @@ class Inference(Generic[SpecT]):
 
 
 class ServedModel(Generic[SpecT]):
-    """One model on Triton.
+    """One model on Triton, however many servers there are.
 
-    Its specification is read on first use, again after Triton was away, and every few seconds: it may have come back
+    Its specification is read on first use, again after a server was away, and every few seconds: it may have come back
     with another model, whose embeddings must not be taken for the old one's.
 
     Args:
-        client: the connection.
+        servers: which serve it.
         role: what the model is for; its value is the model's name.
         parse: makes the specification from the model's configuration.
         max_waiting: most items that may wait for it.
-        in_flight: batches at work at the same time; 0 is one more than it has instances.
+        in_flight: batches at work at the same time on each server; 0 is one more than it has instances there.
     """
 
     def __init__(
         self,
-        client: TritonClient,
+        servers: TritonServers,
         role: Role,
         parse: Callable[[str, Mapping[str, Any]], SpecT],
         *,
         max_waiting: int,
         in_flight: int,
     ) -> None:
-        self._client = client
+        self._servers = servers
         self._role = role
         contract = CONTRACTS[role]
         self._input = contract.inputs[0].name
@@ -215,12 +212,10 @@ class ServedModel(Generic[SpecT]):
         self._parse = parse
         self._max_waiting = max_waiting
         self._in_flight = in_flight
+        self._told: Told | None = None
         self._spec: SpecT | None = None
-        self._read_at = -math.inf
-        self._losses = 0
         self._gone_since: float | None = None
         self._batcher: MicroBatcher | None = None
-        self._reading = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
 
     @property
@@ -250,7 +245,7 @@ class ServedModel(Generic[SpecT]):
 
     async def ready(self, *, timeout: float) -> bool:
         """Whether Triton serves the model at this moment."""
-        return await self._client.ready(self.name, timeout=timeout)
+        return await self._servers.ready(self.name, timeout=timeout)
 
     async def close(self) -> None:
         """Refuses new items and ends those at work."""
@@ -260,52 +255,36 @@ class ServedModel(Generic[SpecT]):
             await asyncio.wait(self._closing)
 
     async def _opened(self) -> tuple[SpecT, MicroBatcher]:
-        if not self._is_fresh():
-            async with self._reading:
-                if not self._is_fresh():
-                    await self._read()
+        told = await self._servers.told(self.name)
+        if self._told is None or told.identity != self._told.identity:
+            self._open(told)
         assert self._spec is not None
         assert self._batcher is not None
         return self._spec, self._batcher
 
-    def _is_fresh(self) -> bool:
-        return time.monotonic() - self._read_at < _SPEC_AGE_S and self._losses == self._client.losses
+    def _open(self, told: Told) -> None:
+        spec = self._parse(self.name, told.config)
+        if self._batcher is not None:
+            # What waits was made for the model before: it is refused, and what is at work may end.
+            task = asyncio.create_task(self._batcher.close(_CLOSE_TIMEOUT_S))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        self._batcher = MicroBatcher(
+            partial(self._run, told),
+            max_batch=spec.max_batch,
+            max_waiting=self._max_waiting,
+            in_flight=partial(self._servers.slots, self.name, self._in_flight),
+        )
+        self._spec = spec
+        self._told = told
 
-    async def _read(self) -> None:
-        losses = self._client.losses
-        spec = self._parse(self.name, await self._client.config(self.name, timeout=_CONFIG_TIMEOUT_S))
-        if spec != self._spec:
-            if self._batcher is not None:
-                # What waits was made for the model before: it is refused, and what is at work may end.
-                task = asyncio.create_task(self._batcher.close(_CLOSE_TIMEOUT_S))
-                self._closing.add(task)
-                task.add_done_callback(self._closing.discard)
-            self._batcher = MicroBatcher(
-                partial(self._run, spec),
-                max_batch=spec.max_batch,
-                max_waiting=self._max_waiting,
-                in_flight=self._in_flight or spec.instances + 1,
-            )
-            self._spec = spec
-        self._losses = losses
-        self._read_at = time.monotonic()
-
-    async def _run(self, spec: SpecT, batch: NDArray[Any]) -> Outputs:
-        async def attempt() -> Outputs | None:
-            await self._opened()  # after a lost connection: is it still the same model?
-            if spec != self._spec:
-                return None
-            try:
-                return await self._client.infer(self.name, {self._input: batch}, self._outputs)
-            except BackendUnavailable:
-                self._read_at = -math.inf
-                raise
-
-        outputs = await self._patiently(attempt)
-        if outputs is None:
+    async def _run(self, told: Told, batch: NDArray[Any]) -> Outputs:
+        attempt = partial(self._servers.infer, self.name, told, {self._input: batch}, self._outputs)
+        try:
+            return await self._patiently(attempt)
+        except ModelReplaced as error:
             message = f"The model {self.name} was replaced: try again."
-            raise BackendUnavailable(message)
-        return outputs
+            raise BackendUnavailable(message) from error
 
     async def _patiently(self, attempt: Callable[[], Awaitable[ResultT]]) -> ResultT:
         """Tries again for a while where the server has just gone; inference can be repeated without harm.

@@ -8,7 +8,9 @@ from typing import Any
 
 from app.errors import BackendUnavailable
 from app.inference.models import ServedModel
+from app.inference.servers import TritonServers
 from app.store.groups import GroupStore
+from app.store.partition_keys import EngineFacts
 
 OK = "ok"
 _TIMEOUT_S = 2.0
@@ -20,16 +22,30 @@ class Health:
     Args:
         store: asked for Milvus.
         models: each asked for itself, on Triton.
+        servers: those of Triton.
     """
 
-    def __init__(self, store: GroupStore, models: Sequence[ServedModel[Any]]) -> None:
+    def __init__(self, store: GroupStore, models: Sequence[ServedModel[Any]], servers: TritonServers) -> None:
         self._store = store
         self._models = models
+        self._servers = servers
 
     async def parts(self) -> dict[str, str]:
         """Every part by name: ``ok``, or what is wrong with it."""
         answers = await asyncio.gather(self._milvus(), *(self._model(model) for model in self._models))
         return dict(answers)
+
+    def tritons(self) -> dict[str, str]:
+        """Every Triton server by address: ``ok``, or why it gets no work; empty where there is only one.
+
+        Requests can be served while some of them are down.
+        """
+        servers = self._servers.servers
+        return {server.address: server.problem or OK for server in servers} if len(servers) > 1 else {}
+
+    def milvus(self) -> EngineFacts | None:
+        """Which engine Milvus is; None until it has answered."""
+        return self._store.facts()
 
     async def _milvus(self) -> tuple[str, str]:
         try:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import fcntl
 import hashlib
 import os
+import re
 import secrets
 import shutil
+import time
 from collections.abc import AsyncIterator, Generator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,6 +26,9 @@ from app.store.records import Family
 _FACTS = "job.json"
 _IMAGES = "images.jsonl"
 _JOURNAL = "journal.jsonl"
+_LOCK = "lock"
+_CANCEL = "cancel"
+_NEW = ".new-"  # first part of a folder's name while it is being written
 _ID_BYTES = 16
 MOST_ERRORS = 100
 
@@ -79,17 +85,18 @@ class JobError(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Note(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A line of the journal: an image that is dealt with, or the end of the import."""
+    """A line of the journal: an image that is dealt with, a beginning, or the end of the import."""
 
     index: int = -1
     id: str = ""
     code: str = ""
     message: str = ""
     state: JobState | None = None
+    at: float = 0.0  # of a beginning: Unix time
 
 
 class JobFolder:
-    """One import on disk.
+    """One import on disk. One process owns it and works on it; others can look at it.
 
     Attributes:
         facts: what it is.
@@ -99,6 +106,8 @@ class JobFolder:
         errors: why, of the first of them.
         error: why the whole import failed.
         resumed: whether a process before this one worked on it.
+        began: when its owner began to work on it, as Unix time; 0 before that.
+        before: how many images were dealt with then.
     """
 
     def __init__(self, folder: Path, facts: JobFacts) -> None:
@@ -110,17 +119,62 @@ class JobFolder:
         self.errors: list[JobError] = []
         self.error = ""
         self.resumed = False
+        self.began = 0.0
+        self.before = 0
+        self._lock: int | None = None
         self._journal: IO[bytes] | None = None
 
     @classmethod
     def opened(cls, folder: Path) -> Self | None:
-        """What a process before this one left, None where it had not finished writing it down."""
+        """Takes what a process before this one left; None where it has an owner or cannot be read."""
+        job = cls._of(folder)
+        if job is None or not job._own():
+            return None
+        job._read_journal(mend=True)
+        job.resumed = True
+        if not job.state.is_final:
+            job.state, job.began, job.before = JobState.WAITING, 0.0, 0
+        return job
+
+    @classmethod
+    def seen(cls, folder: Path) -> Self | None:
+        """What there is to see of an import that another process owns; None where there is none."""
+        job = cls._of(folder)
+        if job is not None:
+            job._read_journal(mend=False)
+        return job
+
+    @classmethod
+    def _of(cls, folder: Path) -> Self | None:
         try:
-            job = cls(folder, msgspec.json.decode((folder / _FACTS).read_bytes(), type=JobFacts))
+            return cls(folder, msgspec.json.decode((folder / _FACTS).read_bytes(), type=JobFacts))
         except (OSError, msgspec.MsgspecError):
             return None
-        job._read_journal()
-        return job
+
+    def _own(self) -> bool:
+        # The kernel takes the lock away with the process, however that ends.
+        self._lock = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            return False
+        return True
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is on disk still: another process may have made room."""
+        return (self._folder / _FACTS).exists()
+
+    @property
+    def rate(self) -> float:
+        """Images per second since its owner works on it, up to its last sign of life."""
+        try:
+            until = (self._folder / _JOURNAL).stat().st_mtime if self.state.is_final else time.time()
+        except FileNotFoundError:
+            return 0.0
+        seconds = until - self.began
+        return (self.done + self.failed - self.before) / seconds if self.began and seconds > 0 else 0.0
 
     @property
     def done(self) -> int:
@@ -133,6 +187,21 @@ class JobFolder:
             for index, line in enumerate(lines):
                 if not self.dealt[index]:
                     yield index, msgspec.json.decode(line, type=Entry)
+
+    def begin(self) -> None:
+        """Writes down that the work begins."""
+        self.state, self.began, self.before = JobState.RUNNING, time.time(), self.done + self.failed
+        self._write(_Note(state=JobState.RUNNING, at=self.began))
+
+    def ask_to_cancel(self) -> None:
+        """Asks the owner to end it."""
+        with suppress(FileNotFoundError):
+            (self._folder / _CANCEL).touch()
+
+    @property
+    def is_to_be_cancelled(self) -> bool:
+        """Whether somebody asked for that."""
+        return (self._folder / _CANCEL).exists()
 
     def note(self, index: int, error: JobError | None = None) -> None:
         """Writes down that an image is dealt with; after this the process may be killed."""
@@ -155,10 +224,13 @@ class JobFolder:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def close(self) -> None:
-        """Closes the journal."""
+        """Closes the journal and gives the import up: another process may own it."""
         if self._journal is not None:
             self._journal.close()
             self._journal = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _write(self, note: _Note) -> None:
         if self._journal is None:
@@ -175,13 +247,12 @@ class JobFolder:
             if len(self.errors) < MOST_ERRORS:
                 self.errors.append(JobError(index=note.index, id=note.id, code=note.code, message=note.message))
 
-    def _read_journal(self) -> None:
-        self.resumed = True
+    def _read_journal(self, *, mend: bool) -> None:
         whole = 0
-        with suppress(FileNotFoundError), (self._folder / _JOURNAL).open("rb+") as journal:
+        with suppress(FileNotFoundError), (self._folder / _JOURNAL).open("rb+" if mend else "rb") as journal:
             for line in journal:
                 if not line.endswith(b"\n"):
-                    break  # the writer was killed in the middle of it
+                    break  # the writer was killed in the middle of it, or is in the middle of it
                 try:
                     note = msgspec.json.decode(line, type=_Note)
                 except msgspec.MsgspecError:
@@ -191,9 +262,33 @@ class JobFolder:
                     break
                 if note.state is not None:
                     self.state, self.error = note.state, note.message
+                    if note.at:
+                        self.began, self.before = note.at, self.done + self.failed
                 else:
                     self._count(note)
-            journal.truncate(whole)
+            if mend:
+                journal.truncate(whole)
+
+
+def is_id(text: str) -> bool:
+    """Whether it looks like the id of an import."""
+    return re.fullmatch(r"[A-Za-z0-9_-]{22}", text) is not None
+
+
+def folders(folder: Path) -> list[Path]:
+    """The folders of all imports that are written down."""
+    return [each for each in folder.iterdir() if _is_whole(each)]
+
+
+def clean(folder: Path) -> None:
+    """Removes what was not written down to its end: its clients never heard of it. No process may be writing."""
+    for each in filter(Path.is_dir, folder.iterdir()):
+        if not _is_whole(each):
+            shutil.rmtree(each, ignore_errors=True)
+
+
+def _is_whole(folder: Path) -> bool:
+    return not folder.name.startswith(_NEW) and (folder / _FACTS).exists()
 
 
 async def written_down(
@@ -211,7 +306,7 @@ async def written_down(
         created: when.
     """
     name = secrets.token_urlsafe(_ID_BYTES)
-    own = folder / name
+    own = folder / f"{_NEW}{name}"
     own.mkdir(parents=True)
     try:
         total = 0
@@ -222,13 +317,14 @@ async def written_down(
             images.flush()
             await asyncio.to_thread(os.fsync, images.fileno())
         facts = JobFacts(id=name, family=family, group=group, total=total, created=created)
-        part = own / f"{_FACTS}.part"
-        part.write_bytes(msgspec.json.encode(facts))
-        part.replace(own / _FACTS)
+        (own / _FACTS).write_bytes(msgspec.json.encode(facts))
+        written = JobFolder(own, facts)
+        written._own()
+        written._folder = own.replace(folder / name)
     except BaseException:
         shutil.rmtree(own, ignore_errors=True)
         raise
-    return JobFolder(own, facts)
+    return written
 
 
 def _named(entry: Entry, job: str, index: int) -> Entry:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
-import time
 from collections.abc import AsyncIterator, Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -29,12 +27,23 @@ from app.errors import (
 from app.services.admission import Admission
 from app.services.face_search import FaceSearch
 from app.services.image_search import ImageSearch
-from app.services.job_folder import Entry, JobError, JobFacts, JobFolder, JobState, written_down
+from app.services.job_folder import (
+    Entry,
+    JobError,
+    JobFacts,
+    JobFolder,
+    JobState,
+    clean,
+    folders,
+    is_id,
+    written_down,
+)
 from app.store.groups import GroupStore
 from app.store.records import Family
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 15.0
+_LOOK_S = 0.3  # how often one looks for what another process did
 
 _log = logging.getLogger("likeness.jobs")
 
@@ -78,23 +87,11 @@ class JobReport:
 
 
 class _Job:
-    """An import and the task that works on it."""
+    """An import of this process and the task that works on it."""
 
     def __init__(self, folder: JobFolder) -> None:
         self.folder = folder
         self.task: asyncio.Task[None] | None = None
-        self.began = 0.0
-        self.before = 0
-        self.seconds = 0.0
-
-    def report(self) -> JobReport:
-        folder = self.folder
-        seconds = time.monotonic() - self.began if folder.state is JobState.RUNNING else self.seconds
-        dealt = folder.done + folder.failed - self.before
-        rate = dealt / seconds if seconds > 0 else 0.0
-        return JobReport(
-            folder.facts, folder.state, folder.done, folder.failed, rate, list(folder.errors), folder.error
-        )
 
 
 class Jobs:
@@ -103,6 +100,9 @@ class Jobs:
     They outlive the clients that ask for them. When the service ends they stop, and when it starts it goes on with
     them: an image that was at work is tried again, and where it is there already its write had happened.
 
+    Several processes of one service may share the folder. Each import belongs to the one that took it, and when that
+    one dies to the next that starts; all of them can tell how it stands and end it.
+
     Args:
         folder: where they are written down.
         store: where rows are kept.
@@ -110,6 +110,7 @@ class Jobs:
         faces: adds faces.
         admission: lets images pass when requests leave room.
         limits: what they may cost.
+        shared: whether the folder belongs to a service of several processes, which has cleaned and locked it.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class Jobs:
         faces: FaceSearch,
         admission: Admission,
         limits: JobLimits,
+        shared: bool = False,
     ) -> None:
         self._folder = folder
         self._store = store
@@ -131,19 +133,24 @@ class Jobs:
         self._jobs: dict[str, _Job] = {}
         self._coming = 0
         self._turn = asyncio.Lock()  # first come, first served
+        self._shared = shared
         self._held: IO[str] | None = None
+        self._watch: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._held = lock(self._folder / "lock")
-        found = await asyncio.to_thread(self._found)
-        for folder in sorted(found, key=lambda each: (each.facts.created, each.facts.id)):
+        if not self._shared:
+            self._held = await asyncio.to_thread(taken_alone, self._folder)
+        for folder in await asyncio.to_thread(self._left_by_others):
             self._begin(_Job(folder))
+        self._watch = asyncio.create_task(self._watch_for_cancels())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         tasks = [job.task for job in self._jobs.values() if job.task is not None]
+        if self._watch is not None:
+            tasks.append(self._watch)
         for task in tasks:
             task.cancel()
         if tasks:
@@ -161,7 +168,7 @@ class Jobs:
             Overloaded: as many imports as may be are not finished.
         """
         await self._store.info(family, group)
-        self._make_room()
+        await asyncio.to_thread(self._make_room)
         self._coming += 1
         try:
             created = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -171,47 +178,72 @@ class Jobs:
         self._begin(job)
         return job.folder.facts.id
 
-    def report(self, id: str) -> JobReport:  # noqa: A002 (the API's word)
+    async def report(self, id: str) -> JobReport:  # noqa: A002 (the API's word)
         """How an import stands. Raises JobNotFound."""
-        return self._job(id).report()
+        return _report(await asyncio.to_thread(self._seen, id))
 
-    def reports(self) -> list[JobReport]:
+    async def reports(self) -> list[JobReport]:
         """All imports that are kept, newest first."""
-        return [job.report() for job in reversed(self._jobs.values())]
+        found = await asyncio.to_thread(self._all)
+        return [_report(job) for job in reversed(found)]
 
     async def cancel(self, id: str) -> JobReport:  # noqa: A002
         """Ends an import; what it stored stays. One that has ended is left as it is. Raises JobNotFound."""
-        job = self._job(id)
+        if id in self._jobs and self._jobs[id].folder.is_kept:
+            await self._cancel(self._jobs[id])
+        else:
+            (await asyncio.to_thread(self._seen, id)).ask_to_cancel()
+            while not (await asyncio.to_thread(self._seen, id)).state.is_final:
+                await asyncio.sleep(_LOOK_S)
+        return await self.report(id)
+
+    async def _cancel(self, job: _Job) -> None:
         if job.task is not None and not job.folder.state.is_final:
             job.task.cancel()
             await asyncio.wait([job.task])
             if not job.folder.state.is_final:
                 job.folder.end(JobState.CANCELLED)
-        return job.report()
 
-    def _job(self, id: str) -> _Job:  # noqa: A002
-        if id not in self._jobs:
+    async def _watch_for_cancels(self) -> None:
+        """Other processes ask for them through the folder."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            for job in list(self._jobs.values()):
+                if not job.folder.state.is_final and job.folder.is_to_be_cancelled:
+                    await self._cancel(job)
+
+    def _seen(self, id: str) -> JobFolder:  # noqa: A002
+        if id in self._jobs and self._jobs[id].folder.is_kept:
+            return self._jobs[id].folder
+        # An id names a folder: only what such a name looks like may reach the file system.
+        job = JobFolder.seen(self._folder / id) if is_id(id) else None
+        if job is None:
             raise JobNotFound
-        return self._jobs[id]
+        return job
 
-    def _found(self) -> list[JobFolder]:
+    def _all(self) -> list[JobFolder]:
+        own = {name: job.folder for name, job in self._jobs.items() if job.folder.is_kept}
+        found = [own.get(each.name) or JobFolder.seen(each) for each in folders(self._folder)]
+        return sorted((job for job in found if job is not None), key=_age)
+
+    def _left_by_others(self) -> list[JobFolder]:
         found = []
-        for each in filter(Path.is_dir, self._folder.iterdir()):
-            job = JobFolder.opened(each)
-            if job is None:
-                shutil.rmtree(each, ignore_errors=True)  # its client never heard of it
-            else:
+        for job in map(JobFolder.opened, folders(self._folder)):
+            if job is not None and job.state.is_final:
+                job.close()
+            elif job is not None:
                 found.append(job)
-        return found
+        return sorted(found, key=_age)
 
     def _make_room(self) -> None:
-        ended = [job for job in self._jobs.values() if job.folder.state.is_final]
-        while len(self._jobs) + self._coming >= self._limits.most:
+        kept = self._all()
+        ended = [job for job in kept if job.state.is_final]
+        for _ in range(len(kept) + self._coming - self._limits.most + 1):
             if not ended:
                 raise Overloaded("As many imports as may be are waiting or running: try again when one has ended.")
-            oldest = ended.pop(0)
-            del self._jobs[oldest.folder.facts.id]
-            oldest.folder.remove()
+            ended.pop(0).remove()
+        for id in [id for id, job in self._jobs.items() if not job.folder.is_kept]:  # noqa: A001
+            del self._jobs[id]
 
     def _begin(self, job: _Job) -> None:
         self._jobs[job.folder.facts.id] = job
@@ -222,8 +254,7 @@ class Jobs:
         folder = job.folder
         try:
             async with self._turn:
-                folder.state = JobState.RUNNING
-                job.began, job.before = time.monotonic(), folder.done + folder.failed
+                folder.begin()
                 images = folder.images()
                 with closing(images):
                     async with asyncio.TaskGroup() as group:
@@ -237,8 +268,6 @@ class Jobs:
         except* Exception as errors:
             _log.error("The import %s failed", folder.facts.id, exc_info=errors)
             folder.end(JobState.FAILED, InternalError.sentence)
-        finally:
-            job.seconds = time.monotonic() - job.began if job.began else 0.0
 
     async def _work(self, folder: JobFolder, images: Generator[tuple[int, Entry], None, None]) -> None:
         for index, entry in images:  # shared: each is taken once
@@ -278,3 +307,22 @@ class Jobs:
             else:
                 return None
             return JobError(index=index, id=new.image.id, code=error.code, message=error.message)
+
+
+def taken_alone(folder: Path) -> IO[str]:
+    """Locks and cleans the folder of imports for one service; closing what is returned lets it go.
+
+    Raises:
+        OperatorError: another service has it.
+    """
+    held = lock(folder / "lock")
+    clean(folder)
+    return held
+
+
+def _age(job: JobFolder) -> tuple[str, str]:
+    return job.facts.created, job.facts.id
+
+
+def _report(job: JobFolder) -> JobReport:
+    return JobReport(job.facts, job.state, job.done, job.failed, job.rate, list(job.errors), job.error)

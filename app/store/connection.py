@@ -13,10 +13,14 @@ from app.store.engine import Engine
 from app.store.group import Group
 from app.store.milvus_errors import UNAVAILABLE
 from app.store.names import holds_rows, registry_name
+from app.store.partition_keys import EngineFacts, PartitionKeys
 from app.store.records import Family
 from app.store.registry import Registration, Registry
+from app.store.sharing import turns_at
+from app.store.turns import Alone, Release, Turns
 
 _PING_TIMEOUT_S = 2.0
+_REGISTRY = "registry"
 _REGISTRY_MISSING = (
     "The registry of groups is missing in Milvus, though collections of groups are there, so that nobody can tell "
     "which group each serves: restore a backup, or start with another LIKENESS_MILVUS_PREFIX."
@@ -41,6 +45,7 @@ class Connection:
         embedded: bool,
         timeout_s: float,
         pending: Path | None,
+        locks: str | None,
     ) -> None:
         self._uri = uri
         self._token = token
@@ -49,13 +54,17 @@ class Connection:
         self._embedded = embedded
         self._timeout_s = timeout_s
         self._pending = pending
+        self._locks = locks
+        self._turns: Turns | None = None
         self._engine: Engine | None = None
         self._groups: dict[tuple[Family, str], Group] = {}
         self._known = False
+        self._generation = 0  # of the registry when it was read
         self._cleaned = False
         self._opening: asyncio.Task[Engine] | None = None
         self._reserved: set[tuple[Family, str]] = set()
         self._leftovers: set[str] = set()  # collections of no group that could not be dropped yet
+        self.partition_keys = PartitionKeys(prefix)
         self._registry_lock = asyncio.Lock()  # a reading must not fall between a change and its mark in memory
 
     async def engine(self) -> Engine:
@@ -67,17 +76,29 @@ class Connection:
         if self._engine is not None and self._engine.lost_a_collection():
             _log.error("Milvus has lost a collection: reading the registry again")
             self._known = False
-        if self._engine is not None and self._known:
+        if self._engine is not None and self._known and await self._is_current():
             return self._engine
         if self._opening is None:
             self._opening = asyncio.create_task(self._open())
             self._opening.add_done_callback(self._opened)
         return await asyncio.shield(self._opening)
 
+    @property
+    def turns(self) -> Turns:
+        """Keeps apart the processes that use this Milvus; there once the engine was."""
+        assert self._turns is not None, "the engine was asked for before"
+        return self._turns
+
     async def groups(self) -> dict[tuple[Family, str], Group]:
         """All groups by family and name."""
         await self.engine()
         return self._groups
+
+    def facts(self) -> EngineFacts | None:
+        """What is known of the engine; None until it has answered."""
+        if self._engine is None:
+            return None
+        return EngineFacts(self._engine.profile.engine, self._engine.profile.version, self.partition_keys.decision)
 
     async def ping(self) -> None:
         """Raises BackendUnavailable unless Milvus answers within two seconds."""
@@ -100,6 +121,7 @@ class Connection:
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait([self._opening])
+        await self.partition_keys.close()
         for group in self._groups.values():
             await group.close()
         if self._engine is not None:
@@ -107,17 +129,39 @@ class Connection:
                 async with asyncio.timeout(_PING_TIMEOUT_S):
                     await self._drop_leftovers(self._engine)
             await self._engine.close()
+        if self._turns is not None:
+            await self._turns.close()
 
-    def reserve(self, family: Family, name: str) -> bool:
-        """Takes a name for a group about to be made; False if another caller has it. ``free`` gives it back."""
-        if (family, name) in self._reserved:
-            return False
-        self._reserved.add((family, name))
-        return True
+    async def claim(self, family: Family, name: str) -> Release | None:
+        """Takes a name for a group about to be made; None if there is one, or another caller has the name.
 
-    def free(self, family: Family, name: str) -> None:
-        """Gives a reserved name back."""
-        self._reserved.discard((family, name))
+        Returns:
+            What gives the name back.
+        """
+        await self.engine()
+        key = (family, name)
+        if key in self._reserved:
+            return None
+        self._reserved.add(key)
+        try:
+            release = await self.turns.claim(f"{family}/{name}")
+        except BaseException:
+            self._reserved.discard(key)
+            raise
+
+        async def free() -> None:
+            self._reserved.discard(key)
+            if release is not None:
+                await release()
+
+        try:
+            if release is not None and key not in await self.groups():
+                return free
+        except BaseException:
+            await free()
+            raise
+        await free()
+        return None
 
     async def register(self, registration: Registration, *, rows: int) -> None:
         """Makes a group exist, which holds so many rows already."""
@@ -155,12 +199,18 @@ class Connection:
 
     @asynccontextmanager
     async def _registry_change(self) -> AsyncIterator[None]:
-        async with self._registry_lock:
+        async with self._registry_lock, self.turns.writing(_REGISTRY) as turn:
+            if turn.before != self._generation:
+                self._known = False  # another process changed it: read it again before its next use
+            self._generation = turn.after
             try:
                 yield
             except BaseException:
                 self._known = False  # it may have happened all the same
                 raise
+
+    async def _is_current(self) -> bool:
+        return await self.turns.generation(_REGISTRY) == self._generation
 
     async def _open(self) -> Engine:
         if self._engine is None:
@@ -172,10 +222,16 @@ class Connection:
                 pending=self._pending,
             )
         async with self._registry_lock:
-            await self._read(self._engine)
+            registry = await self._prepared(self._engine)
+            if self._turns is None:
+                self._turns = await self._shared(self._engine)
+            async with self._turns.reading(_REGISTRY) as generation:
+                await self._read(self._engine, registry)
+                self._generation = generation
+        self.partition_keys.begin(self._engine)
         return self._engine
 
-    async def _read(self, engine: Engine) -> None:
+    async def _prepared(self, engine: Engine) -> Registry:
         registry = Registry(engine, registry_name(self._prefix))
         if not await registry.exists():
             # An empty one would make collections without a group of them all, and those are dropped.
@@ -183,6 +239,18 @@ class Connection:
                 _log.error("The registry is missing, and there are collections of groups")
                 raise BackendUnavailable(_REGISTRY_MISSING)
             await registry.prepare()
+        return registry
+
+    async def _shared(self, engine: Engine) -> Turns:
+        if self._locks is None:
+            return Alone()
+        # However each process spells the address, they meet where they mean the same registry.
+        domain = await engine.identity(registry_name(self._prefix))
+        turns = turns_at(self._locks, domain)
+        _log.info("Processes that use this Milvus take turns through %s", self._locks or "files of this machine")
+        return turns
+
+    async def _read(self, engine: Engine, registry: Registry) -> None:
         found = {(each.family, each.name): each for each in await registry.read()}
         for key, group in list(self._groups.items()):
             if found.get(key) != group.registration:

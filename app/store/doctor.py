@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 from app.errors import LikenessError
 from app.store import filters
-from app.store.engine import VECTOR_FIELD, Engine
+from app.store.engine import Engine
 from app.store.findings import Finding, Kind, Remedy, rows_in_words, some_of
 from app.store.names import holds_rows, registry_name
 from app.store.records import EmbeddingSpace, Family, Metric
 from app.store.registry import Registration, Registry
 from app.store.row_walk import Walked, walk
 from app.store.rows import create_collection, shape_of
-from app.store.shape import Shape
+from app.store.shape import VECTOR_FIELD, Shape
 
 _REMOVE = "Remove the group through the service and fill it again."
 _FLAWS = {

@@ -17,14 +17,12 @@ from app.errors import BackendUnavailable, LikenessError
 from app.store import filters
 from app.store.milvus_errors import FOREIGN, NOT_LOADED, UNAVAILABLE, is_of_missing, translated
 from app.store.pending import PendingRows
-from app.store.profile import EngineProfile, profile_for
+from app.store.profile import EXACT, EngineProfile, VectorIndex, profile_for
 from app.store.records import Metric
-from app.store.shape import Shape
+from app.store.shape import VECTOR_FIELD, Shape, schema_of
 from app.store.version import version_of
 
 T = TypeVar("T")
-
-VECTOR_FIELD = "embedding"
 
 _CONNECT_TIMEOUT_S = 3.0
 # Less often than servers allow by default (five minutes); more often they hang up on a client for it.
@@ -84,7 +82,7 @@ class Engine:
         except BaseException:
             await client.close()
             raise
-        _log.info("Connected to %s", profile.engine)
+        _log.info("Connected to %s", profile.name)
         rows = PendingRows(pending, vectors=VECTOR_FIELD) if pending is not None else None
         return cls(client, profile, timeout_s, rows)
 
@@ -101,6 +99,10 @@ class Engine:
         """Loads collections again before their next use: for when the engine was restarted."""
         self._loaded.clear()
         self._followed.clear()
+
+    def unfollow(self, collection: str) -> None:
+        """The next read of a collection waits for what other processes have written."""
+        self._followed.discard(collection)
 
     async def collections(self) -> list[str]:
         """Names of all collections."""
@@ -127,6 +129,11 @@ class Engine:
             metric=index["metric_type"] if index else None,
         )
 
+    async def identity(self, collection: str) -> str:
+        """What tells this collection from any other of that name, ever and anywhere."""
+        told = await self._call(lambda: self._client.describe_collection(collection, timeout=self._timeout_s))
+        return f"{told['collection_id']}-{told.get('created_timestamp', 0)}"
+
     async def create(
         self,
         collection: str,
@@ -135,7 +142,7 @@ class Engine:
         integers: Sequence[str] = (),
         dimension: int,
         metric: Metric,
-        exact: bool = False,
+        index: VectorIndex = EXACT,
         partitions: int | None = None,
     ) -> None:
         """Creates a collection and loads it.
@@ -146,30 +153,18 @@ class Engine:
             integers: INT64 fields.
             dimension: length of the vectors in the field ``embedding``.
             metric: how they are compared.
-            exact: an exact index, whatever the profile says.
+            index: of the vectors.
             partitions: number of partitions by the field ``tag``, or None.
         """
-        schema = AsyncMilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
-        key = next(iter(texts))
-        for name, size in texts.items():
-            by_tag = partitions is not None and name == "tag"
-            schema.add_field(name, DataType.VARCHAR, max_length=size, is_primary=name == key, is_partition_key=by_tag)
-        for name in integers:
-            schema.add_field(name, DataType.INT64)
-        schema.add_field(VECTOR_FIELD, DataType.FLOAT_VECTOR, dim=dimension)
-        index = AsyncMilvusClient.prepare_index_params()
-        index.add_index(
-            VECTOR_FIELD,
-            index_type="FLAT" if exact else self.profile.index_type,
-            metric_type=metric.value,
-            params={} if exact else self.profile.index_params,
-        )
+        schema = schema_of(texts=texts, integers=integers, dimension=dimension, by_tag=partitions is not None)
+        indexes = AsyncMilvusClient.prepare_index_params()
+        indexes.add_index(VECTOR_FIELD, index_type=index.kind, metric_type=metric.value, params=index.params)
         options = {} if partitions is None else {"num_partitions": partitions}
         await self._call(
             lambda: self._client.create_collection(
                 collection,
                 schema=schema,
-                index_params=index,
+                index_params=indexes,
                 consistency_level=self.profile.consistency,
                 timeout=max(self._timeout_s, _DEFINITION_TIMEOUT_S),
                 **options,
@@ -284,6 +279,7 @@ class Engine:
         fields: Sequence[str],
         limit: int,
         bound: float,
+        capacity: int,
         expression: str = "",
     ) -> list[list[tuple[float, dict[str, Any]]]]:
         """Nearest rows of each vector, best first.
@@ -295,12 +291,14 @@ class Engine:
             fields: what to return besides the id.
             limit: most rows per vector.
             bound: rows beyond it may be left out.
+            capacity: number of rows that the collection was made for.
             expression: which rows; empty for all.
 
         Returns:
             Per vector, pairs of the engine's measure (L2 squared, or cosine similarity) and the row's fields.
         """
         level = self._consistency(collection)
+        params = self.profile.search_params(metric, limit=limit, bound=bound, capacity=capacity)
         answer = await self._read(
             collection,
             lambda: self._client.search(
@@ -309,7 +307,7 @@ class Engine:
                 filter=expression,
                 limit=limit,
                 output_fields=list(fields),
-                search_params=self.profile.search_params(metric, limit=limit, bound=bound),
+                search_params=params,
                 consistency_level=level,
                 timeout=self._timeout_s,
             ),

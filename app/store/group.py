@@ -32,6 +32,8 @@ class Group:
         self._sealing = Sealing(engine, registration.collection)
         self._counts: TagCounts | None = None
         self._scan = asyncio.Lock()
+        self._engine = engine
+        self._generation = 0
 
     async def counts(self) -> TagCounts:
         """Rows per tag, counted by a scan on first use."""
@@ -62,6 +64,17 @@ class Group:
     def wrote(self, rows: int) -> None:
         """Takes note of rows that were added."""
         self._sealing.wrote(rows)
+
+    def saw(self, generation: int) -> None:
+        """Takes note of the generation that a turn began with; after another process wrote, all is looked at anew."""
+        if generation != self._generation:
+            self._generation = generation
+            self._engine.unfollow(self.registration.collection)
+            self.forget_counts()
+
+    def left(self, generation: int) -> None:
+        """Takes note of the generation that a write of this process began, after ``saw``."""
+        self._generation = generation
 
     async def close(self) -> None:
         """Ends what goes on in the background."""

@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import (
-    Closing,
-    GroupExists,
-    GroupNotFound,
-    IdExists,
-    ImageNotFound,
-    ModelMismatch,
-)
+from app.errors import Closing, GroupExists, IdExists, ImageNotFound, ModelMismatch
 from app.stages import Stage, stage
+from app.store.access import Access
 from app.store.connection import Connection
 from app.store.group import Group
 from app.store.names import fresh_collection_name
 from app.store.new_group import NewGroup
+from app.store.partition_keys import EngineFacts
 from app.store.records import Embeddings, EmbeddingSpace, Family, GroupInfo, Hit, Page, Record, Row, TagCount
 from app.store.registry import Registration
-
-T = TypeVar("T")
 
 _RECORDS_AT_ONCE = 256  # 20 MB where descriptions are at their longest
 
 
 class GroupStore:
-    """Groups of rows in Milvus, for one service process: its locks and counters do not reach into others.
+    """Groups of rows in Milvus; several processes may use the same ones where they share ``locks``.
 
     It opens at once and connects on first use, so the service starts while Milvus is down; until Milvus answers,
     every call raises BackendUnavailable. A write that has begun ends, also when its caller is cancelled.
@@ -47,6 +39,9 @@ class GroupStore:
         embedded: whether no other process uses this Milvus, so that collections without a group can be dropped.
         timeout_s: seconds that one call to Milvus may take.
         pending: folder for updates under way, for Milvus Lite: killed in the middle of one, it loses the row.
+        locks: what keeps apart the processes that use this Milvus: a folder that those of one machine share, or the
+            URL of a Redis for those of several; empty for a folder that is found by itself, ``None`` for a Milvus that
+            no other process uses.
     """
 
     def __init__(
@@ -59,6 +54,7 @@ class GroupStore:
         embedded: bool,
         timeout_s: float,
         pending: Path | None = None,
+        locks: str | None = None,
     ) -> None:
         self._prefix = prefix
         self._connection = Connection(
@@ -69,9 +65,9 @@ class GroupStore:
             embedded=embedded,
             timeout_s=timeout_s,
             pending=pending,
+            locks=locks,
         )
-        self._writes: set[asyncio.Task[object]] = set()
-        self._closed = False
+        self._access = Access(self._connection)
 
     async def __aenter__(self) -> Self:
         return self
@@ -79,9 +75,7 @@ class GroupStore:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closed = True
-        while self._writes:
-            await asyncio.wait(self._writes)
+        await self._access.close()
         await self._connection.close()
 
     async def ping(self) -> None:
@@ -91,6 +85,10 @@ class GroupStore:
             BackendUnavailable: not within two seconds.
         """
         await self._connection.ping()
+
+    def facts(self) -> EngineFacts | None:
+        """Which engine Milvus is, and whether new groups get partition keys; None until it has answered."""
+        return self._connection.facts()
 
     def forget(self) -> None:
         """Drops what may be wrong after the engine was restarted: loaded collections and counters."""
@@ -116,15 +114,14 @@ class GroupStore:
         Raises:
             GroupExists: there is one of that name, or one is being made.
         """
-        groups = await self._connection.groups()
-        if self._closed:
+        if self._access.closed:
             raise Closing
-        if (family, name) in groups or not self._connection.reserve(family, name):
-            raise GroupExists(f"There is already a group {name!r}.")
         collection = fresh_collection_name(self._prefix, family, name)
         registration = Registration.now(family, name, capacity=capacity, space=space, collection=collection)
-        filled = NewGroup(self._connection, registration, finish=self._finish, is_closed=lambda: self._closed)
-        async with filled:
+        release = await self._connection.claim(family, name)
+        if release is None:
+            raise GroupExists(f"There is already a group {name!r}.")
+        async with NewGroup(self._connection, registration, release=release, access=self._access) as filled:
             yield filled
 
     async def names(self, family: Family) -> list[str]:
@@ -133,7 +130,7 @@ class GroupStore:
 
     async def info(self, family: Family, name: str) -> GroupInfo:
         """Capacity, number of tags and number of rows of a group."""
-        async with self._reading(family, name) as group:
+        async with self._access.reading(family, name) as group:
             counts = await group.counts()
             return GroupInfo(group.registration.capacity, counts.tags, counts.rows)
 
@@ -143,12 +140,13 @@ class GroupStore:
         async def work(group: Group) -> None:
             await self._connection.unregister(group)
             await self._connection.discard(group.registration.collection)
+            await self._connection.turns.drop(group.registration.collection)
 
-        await self._write(family, name, work)
+        await self._access.write(family, name, work)
 
     async def space(self, family: Family, name: str) -> EmbeddingSpace:
         """Which model made the group's embeddings."""
-        return (await self._group(family, name)).registration.space
+        return (await self._access.group(family, name)).registration.space
 
     async def check(self, family: Family, name: str, space: EmbeddingSpace) -> None:
         """Makes sure that embeddings of ``space`` can be compared with those of the group.
@@ -157,7 +155,7 @@ class GroupStore:
             GroupNotFound: no such group.
             ModelMismatch: it was made with another model.
         """
-        made = (await self._group(family, name)).registration.space
+        made = (await self._access.group(family, name)).registration.space
         if made != space:
             raise ModelMismatch(
                 f"The group {name!r} was made with the model {made.described}, but {space.described} is served: "
@@ -168,7 +166,7 @@ class GroupStore:
 
     async def contains(self, family: Family, name: str, id: str) -> bool:  # noqa: A002
         """Whether the group has a row of that id."""
-        async with self._reading(family, name) as group:
+        async with self._access.reading(family, name) as group:
             return id in await group.rows.tags_of([id])
 
     async def row(self, family: Family, name: str, id: str) -> Row:  # noqa: A002
@@ -177,7 +175,7 @@ class GroupStore:
         Raises:
             ImageNotFound: there is none.
         """
-        async with self._reading(family, name) as group:
+        async with self._access.reading(family, name) as group:
             found = await group.rows.row(id)
         if found is None:
             raise ImageNotFound
@@ -196,7 +194,7 @@ class GroupStore:
             with group.counting(added=[record.row.tag]):
                 await group.rows.insert([record])
 
-        await self._write(family, name, work)
+        await self._access.write(family, name, work)
 
     async def add_many(self, family: Family, name: str, records: Sequence[Record]) -> None:
         """Adds rows, all or none, as one write: at most one of ``batches``.
@@ -211,7 +209,7 @@ class GroupStore:
                 await group.rows.insert(records)
 
         if records:
-            await self._write(family, name, work)
+            await self._access.write(family, name, work)
 
     async def update(self, family: Family, name: str, record: Record) -> None:
         """Replaces a row: readers see the old one or the new one.
@@ -227,7 +225,7 @@ class GroupStore:
             with group.counting(added=[record.row.tag], removed=old.values()):
                 await group.rows.replace(record)
 
-        await self._write(family, name, work)
+        await self._access.write(family, name, work)
 
     async def delete(self, family: Family, name: str, ids: Sequence[str]) -> list[str]:
         """Deletes rows.
@@ -244,21 +242,21 @@ class GroupStore:
                 await group.rows.delete(there)
             return there
 
-        return await self._write(family, name, work)
+        return await self._access.write(family, name, work)
 
     async def rows(self, family: Family, name: str, *, tag: str | None, after: str | None, limit: int) -> Page[Row]:
         """Rows by id in byte order: at most ``limit`` after the id ``after``, of one tag or of all."""
-        async with self._reading(family, name) as group:
+        async with self._access.reading(family, name) as group:
             return await group.rows.page(tag=tag, after=after, limit=limit)
 
     async def rows_of(self, family: Family, name: str, ids: Sequence[str]) -> dict[str, Row]:
         """The rows of these ids that are there, by id."""
-        async with self._reading(family, name) as group:
+        async with self._access.reading(family, name) as group:
             return await group.rows.of_ids(ids)
 
     async def embeddings(self, family: Family, name: str, *, after: str | None, limit: int) -> Embeddings:
         """Embeddings and tags in the order of ``rows``: of at most ``limit`` rows, at least 1, after ``after``."""
-        async with self._reading(family, name) as group:
+        async with self._access.reading(family, name) as group:
             return await group.rows.embeddings(after=after, limit=limit)
 
     async def records(self, family: Family, name: str) -> AsyncGenerator[Sequence[Record], None]:
@@ -266,11 +264,10 @@ class GroupStore:
 
         Writers are let in between: rows that change meanwhile come as before or as after, none twice.
         """
-        group = await self._group(family, name)
+        group = await self._access.group(family, name)
         after: str | None = None
         while True:
-            async with group.lock.reading():
-                self._still_there(group)
+            async with self._access.reading_on(group):
                 page = await group.rows.records(after=after, limit=_RECORDS_AT_ONCE)
             yield page.items
             after = page.after
@@ -279,7 +276,7 @@ class GroupStore:
 
     async def tags(self, family: Family, name: str, *, after: str | None, limit: int) -> Page[TagCount]:
         """Tags by name with their number of rows: at most ``limit`` after the name ``after``."""
-        async with self._reading(family, name) as group:
+        async with self._access.reading(family, name) as group:
             return (await group.counts()).page(after=after, limit=limit)
 
     async def search(
@@ -306,7 +303,7 @@ class GroupStore:
             One list per vector: best first, ties by id.
         """
         with stage(Stage.SEARCH):
-            async with self._reading(family, name) as group:
+            async with self._access.reading(family, name) as group:
                 return await group.rows.search(vectors, limit=limit, bound=bound, tags=tags) if len(vectors) else []
 
     async def search_then_add(
@@ -346,52 +343,4 @@ class GroupStore:
             return found
 
         with stage(Stage.SEARCH):
-            return await self._write(family, name, work)
-
-    # --- locking ---
-
-    async def _group(self, family: Family, name: str) -> Group:
-        if self._closed:
-            raise Closing
-        group = (await self._connection.groups()).get((family, name))
-        if group is None:
-            raise GroupNotFound(f"There is no group {name!r}.")
-        return group
-
-    @asynccontextmanager
-    async def _reading(self, family: Family, name: str) -> AsyncIterator[Group]:
-        group = await self._group(family, name)
-        async with group.lock.reading():
-            self._still_there(group)
-            yield group
-
-    async def _write(self, family: Family, name: str, work: Callable[[Group], Awaitable[T]]) -> T:
-        group = await self._group(family, name)
-        await group.lock.acquire_write()
-
-        async def locked() -> T:
-            try:
-                self._still_there(group)
-                return await work(group)
-            finally:
-                group.lock.release_write()
-
-        return await self._finish(locked())
-
-    async def _finish(self, action: Coroutine[None, None, T]) -> T:
-        # A task of its own: when the caller is cancelled, the write still ends and then gives its lock back.
-        task = asyncio.create_task(action)
-        self._writes.add(task)
-        task.add_done_callback(self._finished)
-        return await asyncio.shield(task)
-
-    def _finished(self, task: asyncio.Task[T]) -> None:
-        self._writes.discard(task)
-        if not task.cancelled():
-            task.exception()  # marks it as seen: the caller may be gone
-
-    def _still_there(self, group: Group) -> None:
-        if self._closed:
-            raise Closing
-        if group.removed:
-            raise GroupNotFound(f"There is no group {group.registration.name!r}.")
+            return await self._access.write(family, name, work)

@@ -30,16 +30,15 @@ class ReadersWriterLock:
             self._readers -= 1
             self._hand_over()
 
-    async def acquire_write(self) -> None:
-        """Waits for the lock; the caller, or a task it hands the duty to, must call ``release_write``."""
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        """Holds the lock alone."""
         await self._acquire(write=True)
-
-    def release_write(self) -> None:
-        """Gives the lock back."""
-        if not self._writing:
-            raise RuntimeError("release_write without acquire_write")
-        self._writing = False
-        self._hand_over()
+        try:
+            yield
+        finally:
+            self._writing = False
+            self._hand_over()
 
     async def _acquire(self, *, write: bool) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 
 from app.store.records import Family
 
@@ -25,3 +26,14 @@ def fresh_collection_name(prefix: str, family: Family, group: str) -> str:
 def holds_rows(prefix: str, collection: str) -> bool:
     """Whether a collection bears a name that ``fresh_collection_name`` makes."""
     return re.fullmatch(rf"{re.escape(prefix)}_({'|'.join(Family)})_\w+_g[0-9a-f]{{10}}", collection) is not None
+
+
+def scratch_name(prefix: str) -> str:
+    """A new collection's name for a trial; it is no group's, and tells when it was made."""
+    return f"{prefix}_scratch_{int(time.time()):x}_{secrets.token_hex(5)}"
+
+
+def age_of_scratch(prefix: str, collection: str) -> float | None:
+    """Seconds since a collection was named by ``scratch_name``; None for any other one."""
+    found = re.fullmatch(rf"{re.escape(prefix)}_scratch_([0-9a-f]{{1,12}})_[0-9a-f]{{10}}", collection)
+    return time.time() - int(found[1], 16) if found else None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from app.errors import Closing
+from app.store.access import Access
 from app.store.connection import Connection
 from app.store.records import Record
 from app.store.registry import Registration
 from app.store.rows import Rows, create_collection
+from app.store.turns import Release
 
 
 class NewGroup:
@@ -21,40 +23,33 @@ class NewGroup:
     process that is killed in between leaves a collection without a group, which a start cleans up.
 
     Args:
-        connection: the way to Milvus; the name is reserved in it.
+        connection: the way to Milvus.
         registration: of the group.
-        finish: runs to its end what has begun, also when the caller is cancelled.
-        is_closed: whether the store takes no more writes.
+        release: gives the name back, at the end.
+        access: runs to its end what has begun, and knows whether the store takes no more writes.
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        registration: Registration,
-        *,
-        finish: Callable[[Coroutine[None, None, None]], Coroutine[Any, Any, None]],
-        is_closed: Callable[[], bool],
-    ) -> None:
+    def __init__(self, connection: Connection, registration: Registration, *, release: Release, access: Access) -> None:
         self._connection = connection
         self._registration = registration
-        self._finish = finish
-        self._is_closed = is_closed
+        self._release = release
+        self._access = access
         self._rows: Rows | None = None
         self._added = 0
         self._made = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         try:
-            await self._finish(self._create())
+            await self._access.finish(self._create())
         except BaseException:
-            await self._finish(self._abandon())
+            await self._access.finish(self._abandon())
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._finish(self._register() if error is None else self._abandon())
+        await self._access.finish(self._register() if error is None else self._abandon())
 
     async def add(self, records: Sequence[Record]) -> None:
         """Adds rows, all or none: at most one of ``batches``.
@@ -62,7 +57,7 @@ class NewGroup:
         Raises:
             IdExists: an id is there already, or twice among them; ``index`` says whose.
         """
-        if self._is_closed():
+        if self._access.closed:
             raise Closing
         assert self._rows is not None, "it is used inside its block"
         await self._rows.require_new([record.row.id for record in records])
@@ -72,25 +67,23 @@ class NewGroup:
     async def _create(self) -> None:
         try:
             engine = await self._connection.engine()
-            await create_collection(engine, self._registration)
+            partitions = await self._connection.partition_keys.number(engine, self._registration.capacity)
+            await create_collection(engine, self._registration, partitions=partitions)
             self._rows = Rows(engine, self._registration)
         finally:
             self._made.set()
 
     async def _register(self) -> None:
         try:
-            if self._is_closed():
+            if self._access.closed:
                 raise Closing
             await self._connection.register(self._registration, rows=self._added)
         finally:
-            self._free()
+            await self._release()
 
     async def _abandon(self) -> None:
         await self._made.wait()  # of a caller who was cancelled meanwhile
         try:
             await self._connection.discard(self._registration.collection)
         finally:
-            self._free()
-
-    def _free(self) -> None:
-        self._connection.free(self._registration.family, self._registration.name)
+            await self._release()

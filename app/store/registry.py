@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.store import filters
-from app.store.engine import VECTOR_FIELD, Engine
+from app.store.engine import Engine
 from app.store.records import EmbeddingSpace, Family, Metric
+from app.store.shape import VECTOR_FIELD
 
 _SCHEMA_VERSION = 1
 _TEXTS = {
@@ -56,9 +57,7 @@ class Registry:
     async def prepare(self) -> None:
         """Makes the collection, which is missing."""
         # Every Milvus collection needs a vector: two dummy numbers here.
-        await self._engine.create(
-            self._collection, texts=_TEXTS, integers=_INTEGERS, dimension=2, metric=Metric.L2, exact=True
-        )
+        await self._engine.create(self._collection, texts=_TEXTS, integers=_INTEGERS, dimension=2, metric=Metric.L2)
 
     async def read(self) -> list[Registration]:
         """All registrations."""

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from app.errors import IdExists
 from app.store import desc, filters, keys
-from app.store.engine import VECTOR_FIELD, Engine
+from app.store.engine import Engine
 from app.store.records import BoundingBox, Embeddings, EmbeddingSpace, Family, Hit, Metric, Page, Record, Row
 from app.store.registry import Registration
-from app.store.shape import Shape
+from app.store.shape import VECTOR_FIELD, Shape
 
 _TEXTS = {"id": 4096, "tag": 256, "desc": desc.MAX_STORED_BYTES}
 _FACE_TEXTS = _TEXTS | {"bounding_box": 1024}
@@ -34,14 +34,15 @@ def shape_of(registration: Registration) -> Shape:
     return Shape("id", _texts(registration.family), (), space.dimension, space.metric.value)
 
 
-async def create_collection(engine: Engine, registration: Registration) -> None:
-    """Makes the empty collection that will hold a group's rows."""
+async def create_collection(engine: Engine, registration: Registration, *, partitions: int | None = None) -> None:
+    """Makes the empty collection that will hold a group's rows, with so many partitions by tag, or without."""
     await engine.create(
         registration.collection,
         texts=_texts(registration.family),
         dimension=registration.space.dimension,
         metric=registration.space.metric,
-        partitions=engine.profile.partitions(registration.capacity),
+        index=engine.profile.index,
+        partitions=partitions,
     )
 
 
@@ -52,6 +53,7 @@ class Rows:
         self._engine = engine
         self._collection = registration.collection
         self._space = registration.space
+        self._capacity = registration.capacity
         self._face = registration.family is Family.FACE
         self._fields = list(_texts(registration.family))
 
@@ -202,6 +204,7 @@ class Rows:
             fields=self._fields if whole else ["id"],
             limit=size,
             bound=bound,
+            capacity=self._capacity,
             expression=of_tags,
         )
 

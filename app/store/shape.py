@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from pymilvus import AsyncMilvusClient, CollectionSchema, DataType
+
+VECTOR_FIELD = "embedding"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +32,16 @@ class Shape:
         """Whether rows of the one fit the other, but for the vectors' length and metric."""
         same_fields = (self.key, dict(self.texts), self.others) == (other.key, dict(other.texts), other.others)
         return same_fields and (self.dimension is None) == (other.dimension is None)
+
+
+def schema_of(*, texts: Mapping[str, int], integers: Sequence[str], dimension: int, by_tag: bool) -> CollectionSchema:
+    """The same for Milvus; the first of the texts is the key, and ``by_tag`` makes ``tag`` the partition key."""
+    schema = AsyncMilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+    key = next(iter(texts))
+    for name, size in texts.items():
+        partitions = by_tag and name == "tag"
+        schema.add_field(name, DataType.VARCHAR, max_length=size, is_primary=name == key, is_partition_key=partitions)
+    for name in integers:
+        schema.add_field(name, DataType.INT64)
+    schema.add_field(VECTOR_FIELD, DataType.FLOAT_VECTOR, dim=dimension)
+    return schema

@@ -134,7 +134,9 @@ class RealServer:
             "LD_LIBRARY_PATH": str(self._programs),
             "ETCD_CONFIG_PATH": str(self._folder / "configs/etcd.yaml"),
             "PROXY_IP": "127.0.0.1",
-            "COMMON_SESSION_TTL": "3",  # seconds that a start after a kill waits for the dead one's session; 30 else
+            # Seconds that a start after a kill waits for the dead one's session; 30 else. A server that a busy machine
+            # keeps from renewing its session for so long ends itself.
+            "COMMON_SESSION_TTL": "8",
             # Milliseconds; the defaults (200, 1000, 500) make each read after a write and each load wait.
             "PROXY_TIMETICKINTERVAL": "20",
             "QUERYCOORD_CHECKINTERVAL": "50",

@@ -16,12 +16,13 @@ import pytest_asyncio
 
 from app.embedded.milvus import EmbeddedMilvus
 from app.errors import BackendUnavailable, ImageNotFound
-from app.store.engine import VECTOR_FIELD, Engine
+from app.store.engine import Engine
 from app.store.groups import GroupStore
 from app.store.names import registry_name
 from app.store.pending import PendingRows
 from app.store.records import EmbeddingSpace, Family, GroupInfo, Metric, Record, Row
 from app.store.registry import Registry
+from app.store.shape import VECTOR_FIELD
 from tests.rows import record, walk
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

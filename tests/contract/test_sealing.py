@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from pymilvus import AsyncMilvusClient
 
-from app.store.engine import VECTOR_FIELD
 from app.store.groups import GroupStore
 from app.store.records import EmbeddingSpace, Family, Metric, Record
+from app.store.shape import VECTOR_FIELD
 from tests.contract.conftest import OpenStore
 from tests.rows import record
 
@@ -28,7 +28,7 @@ async def test_rows_are_sealed_and_indexed_without_being_asked_for(open_store: O
             pytest.skip(f"{engine.profile.engine} searches all rows exactly")
         engine.profile = replace(engine.profile, unsealed_rows=40)
         await store.create(Family.IMAGE, group, capacity=100, space=EmbeddingSpace("m", 4, Metric.L2))
-        collection = (await store._group(Family.IMAGE, group)).registration.collection
+        collection = (await store._access.group(Family.IMAGE, group)).registration.collection
         client = AsyncMilvusClient(uri=uri, timeout=10, dedicated=True)
         try:
             await fill(store, group, 39)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.running_service import RunningService
+from tests.spread_service import Spread, spread_service
 
 _LIMITS = {
     "max_requests": "1",
@@ -24,3 +25,10 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]
     folder = tmp_path_factory.mktemp("narrow")
     with RunningService(folder / "data", fetch_allow_networks="127.0.0.0/8", **_LIMITS) as service:
         yield service
+
+
+@pytest.fixture(scope="session")
+def spread(tmp_path_factory: pytest.TempPathFactory, service: RunningService) -> Iterator[Spread]:
+    """A service on two Tritons that sends its traces to a collector."""
+    with spread_service(tmp_path_factory.mktemp("spread"), service) as started:
+        yield started

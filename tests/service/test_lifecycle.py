@@ -163,6 +163,7 @@ def test_backends_that_are_down_make_the_service_live_but_not_ready(tmp_path: Pa
         assert ready.status == 503
         assert ready.body["parts"]["milvus"] == "does not answer"
         assert ready.body["parts"]["triton:face_detector"] == "is not served"
+        assert "details" not in ready.body
         for method, path, body in [
             ("GET", "/v1/image/groups", None),
             ("POST", "/v1/image/groups/abc", {"config": {"capacity": 1}}),
@@ -245,3 +246,11 @@ def test_two_services_never_share_a_data_folder(tmp_path: Path, service: Running
     line = refused(LIKENESS_PORT=str(free_port()), LIKENESS_DATA_DIR=str(service.data_dir))
     assert "is in use by another Likeness" in line
     assert service.call("GET", "/health/ready").status == 200
+
+
+def test_readiness_tells_which_engine_stores_the_groups_and_how(service: RunningService) -> None:
+    ready = service.call("GET", "/health/ready").body
+    assert set(ready["parts"].values()) == {"ok"}
+    why = "Milvus Lite refuses filters on a partition key."
+    assert ready["details"] == {"milvus": {"engine": "Milvus Lite", "partition_keys": {"on": False, "why": why}}}
+    assert f"Partition keys are off. {why}" in service.log

@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 from app.services.face_search import NewFace
-from app.services.job_folder import MOST_ERRORS, Entry, JobError, JobFolder, JobState, written_down
+from app.services.job_folder import (
+    MOST_ERRORS,
+    Entry,
+    JobError,
+    JobFolder,
+    JobState,
+    clean,
+    folders,
+    is_id,
+    written_down,
+)
 from app.services.rows import NewImage
 from app.store.records import Family
 
@@ -45,9 +55,11 @@ async def test_images_come_back_as_they_were_and_wrong_lines_with_their_fault(tm
     job = await written(tmp_path, entry("a"), entry("b", box=True), wrong)
     assert (job.facts.total, job.facts.group, job.resumed) == (3, "crew", False)
     assert list(job.images()) == [(0, entry("a")), (1, entry("b", box=True)), (2, wrong)]
+    job.close()
     again = opened(tmp_path)
     assert (again.facts, again.resumed, again.state) == (job.facts, True, JobState.WAITING)
     assert list(again.images()) == list(job.images())
+    again.close()
 
 
 async def test_an_image_without_an_id_gets_one_that_stays_the_same_and_is_no_other_images(tmp_path: Path) -> None:
@@ -55,7 +67,11 @@ async def test_an_image_without_an_id_gets_one_that_stays_the_same_and_is_no_oth
     ids = [each.new.image.id for job in jobs for _, each in job.images() if each.new is not None]
     assert len(set(ids)) == 5
     assert all(len(name) == 22 for name in ids if name != "x")
-    assert [each.new.image.id for _, each in opened(tmp_path / "a").images() if each.new is not None] == ids[:3]
+    for job in jobs:
+        job.close()
+    again = opened(tmp_path / "a")
+    assert [each.new.image.id for _, each in again.images() if each.new is not None] == ids[:3]
+    again.close()
 
 
 async def test_what_is_dealt_with_is_not_given_again_whatever_the_moment_of_a_kill(tmp_path: Path) -> None:
@@ -77,7 +93,9 @@ async def test_what_is_dealt_with_is_not_given_again_whatever_the_moment_of_a_ki
         assert (again.done + again.failed, again.failed) == (lines, int(lines >= 2))
         again.note(1)
         again.close()
-        assert opened(tmp_path).done + opened(tmp_path).failed == lines + 1
+        last = opened(tmp_path)
+        assert last.done + last.failed == lines + 1
+        last.close()
 
 
 @pytest.mark.parametrize("state", [JobState.DONE, JobState.CANCELLED, JobState.FAILED])
@@ -97,8 +115,53 @@ async def test_only_the_first_errors_are_kept(tmp_path: Path) -> None:
     for number in range(MOST_ERRORS + 5):
         job.note(number, error(number))
     assert job.failed == MOST_ERRORS + 5
-    assert job.errors == opened(tmp_path).errors == [error(number) for number in range(MOST_ERRORS)]
     job.close()
+    again = opened(tmp_path)
+    assert job.errors == again.errors == [error(number) for number in range(MOST_ERRORS)]
+    again.close()
+
+
+async def test_an_import_has_one_owner_and_others_can_look_at_it_and_ask_for_its_end(tmp_path: Path) -> None:
+    job = await written(tmp_path, entry("a"), entry("b"))
+    [own] = folders(tmp_path)
+    assert JobFolder.opened(own) is None
+    looking = JobFolder.seen(own)
+    assert looking is not None
+    assert (looking.facts, looking.state, looking.rate) == (job.facts, JobState.WAITING, 0.0)
+    job.begin()
+    job.note(0)
+    job.note(1, error(1))
+    looking = JobFolder.seen(own)
+    assert looking is not None
+    assert (looking.state, looking.done, looking.failed, looking.errors) == (JobState.RUNNING, 1, 1, [error(1)])
+    assert looking.rate > 0
+    before = job.is_to_be_cancelled
+    looking.ask_to_cancel()
+    assert (before, job.is_to_be_cancelled) == (False, True)
+    job.end(JobState.CANCELLED)
+    looking = JobFolder.seen(own)
+    assert looking is not None
+    assert looking.state is JobState.CANCELLED
+    looking.remove()
+    assert not job.is_kept
+    assert JobFolder.seen(own) is None
+
+
+async def test_what_its_owner_left_can_be_taken_and_waits_again(tmp_path: Path) -> None:
+    job = await written(tmp_path, entry("a"), entry("b"))
+    job.begin()
+    job.note(0)
+    job.close()
+    again = opened(tmp_path)
+    assert (again.state, again.resumed, again.rate) == (JobState.WAITING, True, 0.0)
+    assert [index for index, _ in again.images()] == [1]
+    again.close()
+
+
+@pytest.mark.parametrize("text", ["", "..", "a" * 21, "a" * 23, "../" + "a" * 19, "a" * 21 + "\n", "é" * 22])
+def test_only_what_looks_like_an_id_names_a_folder(text: str) -> None:
+    assert not is_id(text)
+    assert is_id("q83vEjRWeJCrze8SNFZ4kA")
 
 
 async def test_what_was_not_finished_is_not_taken_for_an_import(tmp_path: Path) -> None:
@@ -111,4 +174,9 @@ async def test_what_was_not_finished_is_not_taken_for_an_import(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "images.jsonl").write_text("{")
+    (tmp_path / ".new-whole").mkdir()
+    (tmp_path / ".new-whole" / "job.json").write_text("{}")
     assert JobFolder.opened(tmp_path / "half") is None
+    assert folders(tmp_path) == []
+    clean(tmp_path)
+    assert list(tmp_path.iterdir()) == []

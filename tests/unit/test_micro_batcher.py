@@ -37,7 +37,7 @@ class Model:
 
 
 def batcher(model: Model, *, max_batch: int = 4, max_waiting: int = 100, in_flight: int = 1) -> MicroBatcher:
-    return MicroBatcher(model.run, max_batch=max_batch, max_waiting=max_waiting, in_flight=in_flight)
+    return MicroBatcher(model.run, max_batch=max_batch, max_waiting=max_waiting, in_flight=lambda: in_flight)
 
 
 def item(value: int, size: int = 1) -> NDArray[np.int64]:
@@ -178,7 +178,7 @@ async def test_the_cause_of_a_failed_batch_stays_known_for_the_log() -> None:
         raise BackendUnavailable(message) from OSError("connection refused")
 
     with pytest.raises(BackendUnavailable) as caught:
-        await MicroBatcher(run, max_batch=1, max_waiting=1, in_flight=1).submit(item(1))
+        await MicroBatcher(run, max_batch=1, max_waiting=1, in_flight=lambda: 1).submit(item(1))
     assert str(caught.value.__cause__) == "connection refused"
 
 

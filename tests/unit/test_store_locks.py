@@ -28,15 +28,14 @@ class Watched:
                 self.readers -= 1
 
     async def write(self, name: str, leave: asyncio.Event | None = None) -> None:
-        await self.lock.acquire_write()
-        self.log.append(name)
-        self.writers += 1
-        try:
-            assert (self.readers, self.writers) == (0, 1)
-            await (leave.wait() if leave else asyncio.sleep(0))
-        finally:
-            self.writers -= 1
-            self.lock.release_write()
+        async with self.lock.writing():
+            self.log.append(name)
+            self.writers += 1
+            try:
+                assert (self.readers, self.writers) == (0, 1)
+                await (leave.wait() if leave else asyncio.sleep(0))
+            finally:
+                self.writers -= 1
 
 
 async def _settle() -> None:
@@ -88,21 +87,16 @@ async def test_a_cancelled_writer_at_the_head_lets_the_readers_behind_it_in() ->
 @pytest.mark.parametrize("kind", ["read", "write"])
 async def test_a_turn_that_comes_together_with_its_cancellation_is_given_back(kind: str) -> None:
     watched = Watched()
-    await watched.lock.acquire_write()
-    waiting = asyncio.create_task(watched.read("x") if kind == "read" else watched.write("x"))
-    await _settle()
-    watched.lock.release_write()  # hands the lock over ...
+    async with watched.lock.writing():
+        waiting = asyncio.create_task(watched.read("x") if kind == "read" else watched.write("x"))
+        await _settle()
+    # The end of the block handed the lock over ...
     waiting.cancel()  # ... to a task that ends before it can run
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert watched.log == []
     async with asyncio.timeout(1):
         await watched.write("w")
-
-
-async def test_a_lock_that_is_not_held_cannot_be_released() -> None:
-    with pytest.raises(RuntimeError, match="without acquire_write"):
-        ReadersWriterLock().release_write()
 
 
 @pytest.mark.parametrize("seed", range(5))

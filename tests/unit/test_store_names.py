@@ -1,9 +1,12 @@
 """Collection names are legal, tell groups apart and are never used twice."""
 
 import re
+import time
 from itertools import product
 
-from app.store.names import fresh_collection_name, holds_rows, registry_name
+import pytest
+
+from app.store.names import age_of_scratch, fresh_collection_name, holds_rows, registry_name, scratch_name
 from app.store.records import Family
 
 
@@ -28,3 +31,22 @@ def test_the_registry_and_the_collections_of_other_prefixes_hold_no_rows_of_ours
 def test_a_collection_that_only_begins_alike_is_none_of_ours() -> None:
     for name in ("likeness_face_album", "likeness_face_album_g12", "likeness_face__g0123456789x", "likeness_image_"):
         assert not holds_rows("likeness", name)
+
+
+def test_a_scratch_collection_is_no_groups_and_tells_its_age() -> None:
+    name = scratch_name("likeness")
+    assert re.fullmatch(r"[a-z][a-z0-9_]{0,254}", name)
+    assert not holds_rows("likeness", name)
+    age = age_of_scratch("likeness", name)
+    assert age is not None
+    assert 0 <= age < 60
+    assert age_of_scratch("likeness", "likeness_scratch_1_0123456789") == pytest.approx(time.time(), abs=60)
+
+
+def test_no_collection_of_a_group_or_of_another_prefix_is_taken_for_scratch() -> None:
+    assert age_of_scratch("likeness", scratch_name("other")) is None
+    assert age_of_scratch("likeness", registry_name("likeness_scratch")) is None
+    assert age_of_scratch("likeness", registry_name("likeness")) is None
+    for family in Family:
+        assert age_of_scratch("likeness", fresh_collection_name("likeness", family, "scratch")) is None
+        assert age_of_scratch("likeness", fresh_collection_name("likeness_scratch", family, "abc")) is None
