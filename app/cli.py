@@ -7,9 +7,11 @@ import json
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from app import __version__
+from app.commands.key_options import add_key_commands
 from app.commands.plan import add_plan_options, print_plan
 from app.config import Settings, documentation
 from app.errors import OperatorError
@@ -22,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         settings = Settings.from_environment()
+        if getattr(options, "key_file", None) is not None:
+            settings = replace(settings, api_key="", api_key_file=options.key_file)
         set_up_logging(settings.log_level)
         command: Callable[[argparse.Namespace, Settings], int] = options.command
         return command(options, settings)
@@ -94,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     plan = commands.add_parser("plan", help="count what a number of faces and of searches takes")
     add_plan_options(plan)
     plan.set_defaults(command=_plan)
+    add_key_commands(commands, _say)
 
     openapi = commands.add_parser("openapi", help="print the OpenAPI document")
     openapi.set_defaults(command=_openapi)
@@ -112,6 +117,7 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--plot", type=Path, metavar="FILE", help="file to write a plot to, as SVG")
     parser.add_argument("--url", help="where the service is (default: as the settings say)")
+    parser.add_argument("--key-file", type=Path, metavar="FILE", help="file that holds the key to send")
     parser.set_defaults(command=_calibrate)
 
 
@@ -127,6 +133,7 @@ def _add_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", type=Path, metavar="FILE|FOLDER", help="a folder of images, a .csv or a .jsonl")
     parser.add_argument("--family", choices=("face", "image"), default="face", help="kind of the group (default: face)")
     parser.add_argument("--url", help="where the service is (default: as the settings say)")
+    parser.add_argument("--key-file", type=Path, metavar="FILE", help="file that holds the key to send")
     parser.add_argument("--parallel", type=int, default=8, metavar="N", help="images on their way at once (default: 8)")
     parser.add_argument("--tag", default="", help="tag of all images (default: the list's, or the first folder)")
     parser.add_argument(
@@ -144,6 +151,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--family", choices=("face", "image"), default="face", help="kind of the group (default: face)")
     parser.add_argument("--force", action="store_true", help="replace a file that is there already")
     parser.add_argument("--url", help="where the service is (default: as the settings say)")
+    parser.add_argument("--key-file", type=Path, metavar="FILE", help="file that holds the key to send")
     parser.set_defaults(command=_export)
 
 
@@ -152,6 +160,7 @@ def _add_restore(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--group", default="", metavar="NEW", help="name of the group (default: as in the file)")
     parser.add_argument("--family", choices=("face", "image"), default="", help="kind that the file must have")
     parser.add_argument("--url", help="where the service is (default: as the settings say)")
+    parser.add_argument("--key-file", type=Path, metavar="FILE", help="file that holds the key to send")
     parser.set_defaults(command=_restore)
 
 
@@ -270,18 +279,21 @@ def _import(options: argparse.Namespace, settings: Settings) -> int:
 
 def _export(options: argparse.Namespace, settings: Settings) -> int:
     from app.commands.calibrate import service_url  # noqa: PLC0415
+    from app.commands.service import key_headers  # noqa: PLC0415
     from app.commands.transfer import TransferOrder, export  # noqa: PLC0415
 
     url = options.url or service_url(settings)
-    export(TransferOrder(url, options.file, options.group, options.family, options.force), _say)
+    export(TransferOrder(url, options.file, options.group, options.family, options.force, key_headers(settings)), _say)
     return 0
 
 
 def _restore(options: argparse.Namespace, settings: Settings) -> int:
     from app.commands.calibrate import service_url  # noqa: PLC0415
+    from app.commands.service import key_headers  # noqa: PLC0415
     from app.commands.transfer import TransferOrder, restore  # noqa: PLC0415
 
-    restore(TransferOrder(options.url or service_url(settings), options.file, options.group, options.family), _say)
+    url, headers = options.url or service_url(settings), key_headers(settings)
+    restore(TransferOrder(url, options.file, options.group, options.family, headers=headers), _say)
     return 0
 
 

@@ -59,6 +59,47 @@ class Settings:
     )
     log_level: str = setting("info", "Log level: debug, info, warning or error.")
 
+    keys: str = setting(
+        "auto",
+        "Whether callers need a key: required; off, where something in front of the service knows its clients; "
+        "or auto, which is off on loopback and required on any other address.",
+    )
+    keys_file: Path = setting(
+        Path(), "File of the keys, for several hosts to share or a secret to be mounted.", shown="./data/keys.json"
+    )
+    api_key: str = setting("", "Key that commands such as `likeness import` send to the service.")
+    api_key_file: Path = setting(Path(), "File that holds this key, where it is not in the environment.", shown="empty")
+    key_rate: float = setting(
+        0.0, "Requests a second that each key may make of one service process, on average; 0 is no limit.", least=0
+    )
+    key_requests: int = setting(
+        64,
+        "Requests of one key at work at the same time in one service process; more is a 429, 0 is no limit.",
+        least=0,
+    )
+    address_rate: float = setting(
+        0.0, "As LIKENESS_KEY_RATE, for each address where no keys are asked for; 0 is no limit.", least=0
+    )
+    address_requests: int = setting(
+        0, "As LIKENESS_KEY_REQUESTS, for each address where no keys are asked for; 0 is no limit.", least=0
+    )
+    rate_burst: int = setting(20, "Requests that may come at once before a rate holds.", least=1)
+    cors_origins: tuple[str, ...] = setting(
+        (), "Origins (such as https://photos.example.org, comma separated) whose pages may call the API in a browser."
+    )
+    audit: str = setting("writes", "What the audit log in the data folder records: off, writes or all.")
+    audit_max_bytes: int = setting(64 * MIB, "Size at which a new audit log is begun, in bytes.", least=1024)
+    audit_files: int = setting(16, "Older audit logs that are kept.", least=1, most=1000)
+    max_connections: int = setting(
+        1024, "Connections open to one service process at the same time; more are answered 429.", least=1
+    )
+    address_connections: int = setting(
+        0, "Connections from one address at the same time; more are answered 429, 0 is no limit.", least=0
+    )
+    header_timeout: float = setting(
+        10.0, "Seconds that the head of a request may take to arrive, however slowly it does.", least=0.1, most=600
+    )
+
     triton_url: str = setting(
         "",
         "host:port of Triton's gRPC endpoint, or several, separated by commas; dns:host:port stands for a server at "
@@ -183,6 +224,17 @@ class Settings:
             message = f"LIKENESS_LOG_LEVEL is {settings.log_level!r}: it must be debug, info, warning or error."
             raise OperatorError(message)
         for name, value, form, hint in (
+            ("KEYS", settings.keys, "auto|required|off", "auto, required or off"),
+            ("AUDIT", settings.audit, "off|writes|all", "off, writes or all"),
+            *(
+                (
+                    "CORS_ORIGINS",
+                    origin,
+                    r"https?://[^/\s*]+",
+                    "origins such as https://photos.example.org, without paths",
+                )
+                for origin in settings.cors_origins
+            ),
             (
                 "TRITON_URL",
                 settings.triton_url,
@@ -197,6 +249,11 @@ class Settings:
                 message = f"LIKENESS_{name} is {value!r}: it must be {hint}."
                 raise OperatorError(message)
         return settings
+
+    @property
+    def keys_path(self) -> Path:
+        """The file of the keys."""
+        return self.data_dir / "keys.json" if self.keys_file == Path() else self.keys_file
 
     @property
     def embedded_triton(self) -> bool:
@@ -260,6 +317,8 @@ def _parse(name: str, text: str, kind: Any, metadata: Mapping[str, Any]) -> Any:
         return Path(text).expanduser()
     if kind is int or kind is float:
         return _number(name, text, kind, metadata)
+    if kind == tuple[str, ...]:
+        return tuple(part.strip().rstrip("/") for part in text.split(",") if part.strip())
     try:
         return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError as error:

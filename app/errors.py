@@ -6,6 +6,7 @@ backend's raw message: causes travel in ``__cause__`` and go to the log only.
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 
@@ -117,6 +118,40 @@ class NotCalibratable(InvalidRequest):
     code = "not_calibratable"
 
 
+# --- 401, 403: who may do what -------------------------------------------------------------------
+
+
+class Unauthorized(LikenessError):
+    """No key came with the request, or none that is valid.
+
+    Args:
+        message: a sentence that says what to do.
+        given: whether there was a key at all.
+    """
+
+    status = 401
+    code = "unauthorized"
+    sentence = "This service asks for a key: send it as `Authorization: Bearer <key>` or as `X-API-Key: <key>`."
+
+    def __init__(self, message: str | None = None, *, given: bool = False) -> None:
+        super().__init__(message)
+        self.challenge = 'Bearer realm="likeness"' + (', error="invalid_token"' if given else "")
+
+
+class Forbidden(LikenessError):
+    """The key is valid, but not for this: for want of a role, or of a pattern that the group fits."""
+
+    status = 403
+    code = "forbidden"
+
+
+class ForeignPage(LikenessError):
+    """A page of another site had a browser send this."""
+
+    status = 403
+    code = "foreign_page"
+
+
 # --- 404, 405, 408, 409 --------------------------------------------------------------------------
 
 
@@ -211,7 +246,22 @@ class Overloaded(LikenessError):
 
     status = 429
     code = "overloaded"
-    retry_after: ClassVar[int] = 1
+    retry_after: int = 1
+
+
+class RateLimited(Overloaded):
+    """The caller asks more often, or more at once, than it may.
+
+    Args:
+        message: a sentence that says what to do.
+        wait_s: seconds after which there is room again.
+    """
+
+    code = "rate_limited"
+
+    def __init__(self, message: str | None = None, *, wait_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = max(1, math.ceil(wait_s))
 
 
 class ClientGone(LikenessError):

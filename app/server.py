@@ -14,8 +14,13 @@ from sanic import Request, Sanic
 from sanic.response import BaseHTTPResponse
 
 from app import __version__
+from app.access.exposure import refuse_unsafe_start
+from app.api.auditing import Auditor
+from app.api.browsers import Browsers
+from app.api.connections import ConnectionLimits, LimitedProtocol
 from app.api.docs import add_documentation
 from app.api.error_handler import REQUEST_ID, OneShapeErrors, request_id
+from app.api.gate import Gate
 from app.api.routes import Router
 from app.api.table import all_operations
 from app.config import Settings
@@ -66,9 +71,14 @@ def create_app(
     )
     logging.getLogger("sanic.error").addFilter(_not_told_twice)
     operations = all_operations()
-    Router(settings).add(app, operations)
+    gate, auditor = Gate(settings), Auditor(settings)
+    Router(settings, gate, auditor).add(app, operations)
     add_documentation(app, operations)
     _add_log_lines(app)
+    Browsers(settings).add(app)
+    gate.guard(app, operations)
+    app.ctx.connections = ConnectionLimits(settings)
+    app.after_server_stop(lambda _: auditor.close())
     _add_life(app, settings, signals, tell_ready)
     if settings.traces_url:
         _add_traces(app, settings)
@@ -98,7 +108,14 @@ def serve(
     # One process: the embedded engines belong to it. (Sanic's process manager also hangs on a SIGTERM that comes
     # right after readiness.)
     try:
-        app.run(sock=listener, single_process=True, register_sys_signals=False, motd=False, access_log=False)
+        app.run(
+            sock=listener,
+            protocol=LimitedProtocol,
+            single_process=True,
+            register_sys_signals=False,
+            motd=False,
+            access_log=False,
+        )
     except StartInterrupted:
         logging.getLogger(_LOG).info("Stopped")
     finally:
@@ -116,8 +133,9 @@ def bind(settings: Settings) -> socket.socket:
     """Takes the port before anything slow is started.
 
     Raises:
-        OperatorError: it cannot be had.
+        OperatorError: it cannot be had, or would let in the wrong ones.
     """
+    refuse_unsafe_start(settings)  # nobody is to reach what nobody may use, or anybody
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -12,7 +12,9 @@ from typing import Any
 import msgspec
 from sanic import Sanic
 
+from app.api.auditing import Auditor
 from app.api.error_handler import OneShapeErrors
+from app.api.gate import Gate
 from app.api.operations import Call, Operation, Stream
 from app.api.routes import Router
 from app.config import Settings
@@ -91,11 +93,12 @@ def main() -> None:
     app: Sanic[Any, Any] = Sanic("streams", configure_logging=False, error_handler=OneShapeErrors())
     app.ctx.services = None
     operations = [
-        Operation("GET", f"/{each.__name__}", each.__name__, "Streams", "A stream", streaming(each), Entries)
+        Operation("GET", f"/{each.__name__}", each.__name__, "Streams", "A stream", streaming(each), Entries, role=None)
         for each in (whole, late, failing, breaking, endless)
     ]
-    operations.append(Operation("GET", "/ended", "ended", "Streams", "How many ended", count, Ended))
-    Router(replace(Settings(), request_timeout=TIME_LIMIT_S)).add(app, operations)
+    operations.append(Operation("GET", "/ended", "ended", "Streams", "How many ended", count, Ended, role=None))
+    settings = replace(Settings(), request_timeout=TIME_LIMIT_S, audit="off")
+    Router(settings, Gate(settings), Auditor(settings)).add(app, operations)
     app.run("127.0.0.1", int(sys.argv[1]), single_process=True, motd=False, access_log=False)
 
 

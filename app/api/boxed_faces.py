@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from app.access.key import KeyRole
 from app.api import face_schemas, validation
 from app.api.boxes import boxed_images
 from app.api.examples import FACE_BOX, FACE_HIT
 from app.api.found_faces import face_results, group_face_results
+from app.api.multi_faces import named_groups
 from app.api.operations import Call, Operation
 from app.errors import FetchFailed, FetchTimeout, GroupNotFound, InvalidBoundingBox, InvalidGroupName, ModelMismatch
 from app.services.query_faces import FaceQuery
@@ -41,6 +43,7 @@ def boxed_face_operations() -> list[Operation]:
             inference=True,
             body_example=_BODY,
             answer_example={"search_results": [{"faces": [{"bounding_box": _GIVEN_BOX, "faces": [FACE_HIT]}]}]},
+            role=KeyRole.READ,
         ),
         Operation(
             "POST",
@@ -58,6 +61,8 @@ def boxed_face_operations() -> list[Operation]:
             answer_example={
                 "search_results": [{"faces": [{"bounding_box": _GIVEN_BOX, "faces": [{**FACE_HIT, "group": "staff"}]}]}]
             },
+            role=KeyRole.READ,
+            groups_in_body=named_groups,
         ),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.access.key import KeyRole
 from app.api import calibration_schemas as shapes
 from app.api import validation
 from app.api.calibration_example import CALIBRATION
@@ -52,6 +53,7 @@ def calibrate_operations(family: Family) -> list[Operation]:
             errors=(NotCalibratable, GroupNotFound, ModelMismatch, DeadlineExceeded),
             body_example={"identity": "id", "pattern": "{identity}-*", "fmr": [0.001]},
             answer_example=CALIBRATION,
+            role=KeyRole.READ,
         )
     ]
 

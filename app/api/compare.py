@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from app.access.key import KeyRole
 from app.api import face_schemas, validation
 from app.api.examples import FACE_BOX, FACE_HIT
 from app.api.found_faces import face_hit
-from app.api.operations import Call, Operation, Stream
+from app.api.operations import Call, NamedGroup, Operation, Stream
 from app.api.rows import bounding_box, raw
 from app.errors import DeadlineExceeded, GroupNotFound, ModelMismatch
 from app.services.compare import ComparedFace
@@ -42,6 +43,8 @@ def compare_operations() -> list[Operation]:
                     }
                 ]
             },
+            role=KeyRole.READ,
+            groups_in_body=lambda body: [NamedGroup(body.target_group, KeyRole.READ)],
         ),
     ]
 

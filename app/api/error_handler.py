@@ -22,6 +22,7 @@ from app.errors import (
     RequestTimeout,
     RouteNotFound,
     TooLarge,
+    Unauthorized,
 )
 
 REQUEST_ID = "X-Request-ID"
@@ -57,6 +58,8 @@ class OneShapeErrors(ErrorHandler):
         headers = {REQUEST_ID: body["request_id"]}
         if isinstance(error, Overloaded):
             headers["Retry-After"] = str(error.retry_after)
+        if isinstance(error, Unauthorized):
+            headers["WWW-Authenticate"] = error.challenge
         if isinstance(error, MethodNotAllowed):
             headers["Allow"] = ", ".join(sorted(getattr(exception, "allowed_methods", None) or ("GET", "POST")))
         if status >= 500 and isinstance(exception, LikenessError):

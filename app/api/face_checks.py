@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from app.access.key import KeyRole
 from app.api import face_schemas, validation
 from app.api.examples import FACE_BOX, FACE_QUALITY
 from app.api.found_faces import face_quality
@@ -52,6 +53,7 @@ def face_check_operations() -> list[Operation]:
                     }
                 ]
             },
+            role=KeyRole.READ,
         ),
         Operation(
             "POST",
@@ -72,6 +74,7 @@ def face_check_operations() -> list[Operation]:
                 "threshold": 0.45,
                 "faces": [{"bounding_box": FACE_BOX}, {"bounding_box": FACE_BOX}],
             },
+            role=KeyRole.READ,
         ),
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec import UNSET
 
+from app.access.key import KeyRole
 from app.api import face_schemas, validation
 from app.api.boxes import given_box
 from app.api.examples import FACE_BOX, FACE_HIT, FACE_QUALITY
@@ -54,6 +55,7 @@ def face_operations() -> list[Operation]:
             inference=True,
             body_example={"image": _IMAGE, "params": {"reject_bad_face": True}},
             answer_example=_ADDED,
+            role=KeyRole.WRITE,
         ),
         Operation(
             "POST",
@@ -69,6 +71,7 @@ def face_operations() -> list[Operation]:
             inference=True,
             body_example={"image": _IMAGE},
             answer_example=_ADDED,
+            role=KeyRole.WRITE,
         ),
         Operation(
             "POST",
@@ -97,6 +100,7 @@ def face_operations() -> list[Operation]:
                     }
                 ]
             },
+            role=KeyRole.READ,
         ),
         Operation(
             "POST",
@@ -134,6 +138,7 @@ def face_operations() -> list[Operation]:
                     }
                 ]
             },
+            role=KeyRole.WRITE,
         ),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.access.key import KeyRole
 from app.api import schemas, validation
 from app.api.operations import Call, Operation, Parameter
 from app.api.rows import bounding_box, raw
@@ -39,7 +40,7 @@ def group_operations(family: Family) -> list[Operation]:
         return schemas.Empty()
 
     async def names(call: Call) -> schemas.GroupNames:
-        return schemas.GroupNames(await groups(call).names())
+        return schemas.GroupNames([each for each in await groups(call).names() if call.caller.sees(family, each)])
 
     async def info(call: Call) -> schemas.GroupInfo:
         found = await groups(call).info(name(call))
@@ -94,6 +95,7 @@ def group_operations(family: Family) -> list[Operation]:
             doc="`capacity` is the expected number of images; the group grows past it by itself.",
             errors=(GroupExists,),
             body_example={"config": {"capacity": 300000}},
+            role=KeyRole.WRITE,
         ),
         Operation(
             "GET",
@@ -104,6 +106,7 @@ def group_operations(family: Family) -> list[Operation]:
             names,
             schemas.GroupNames,
             answer_example={"groups": ["pets", "products"]},
+            role=KeyRole.READ,
         ),
         Operation(
             "GET",
@@ -115,6 +118,7 @@ def group_operations(family: Family) -> list[Operation]:
             schemas.GroupInfo,
             errors=(GroupNotFound,),
             answer_example={"config": {"capacity": 300000}, "tags": 1, "count": 2},
+            role=KeyRole.READ,
         ),
         Operation(
             "POST",
@@ -126,6 +130,7 @@ def group_operations(family: Family) -> list[Operation]:
             schemas.Empty,
             doc="The name can be used again at once.",
             errors=(GroupNotFound,),
+            role=KeyRole.ADMIN,
         ),
         Operation(
             "POST",
@@ -139,6 +144,7 @@ def group_operations(family: Family) -> list[Operation]:
             errors=(GroupNotFound,),
             body_example={"ids": ["photos/cat.jpg", "unknown"]},
             answer_example={"deleted": ["photos/cat.jpg"]},
+            role=KeyRole.WRITE,
         ),
         Operation(
             "GET",
@@ -152,6 +158,7 @@ def group_operations(family: Family) -> list[Operation]:
             query=(Parameter("tag", "string", "Only images of this tag."), *_PAGING),
             errors=(GroupNotFound,),
             answer_example={"images": [listed], "marker": ""},
+            role=KeyRole.READ,
         ),
         Operation(
             "GET",
@@ -164,6 +171,7 @@ def group_operations(family: Family) -> list[Operation]:
             doc="The id is percent-encoded, its slashes too: `photos/cat.jpg` is written `photos%2Fcat.jpg`.",
             errors=(GroupNotFound, ImageNotFound),
             answer_example=listed,
+            role=KeyRole.READ,
         ),
         Operation(
             "GET",
@@ -180,6 +188,7 @@ def group_operations(family: Family) -> list[Operation]:
                 "tags": [{"name": "cats", "count": 2}],
                 "marker": "",
             },
+            role=KeyRole.READ,
         ),
     ]
 

@@ -24,6 +24,7 @@ def health_operations() -> list[Operation]:
             _live,
             schemas.Live,
             answer_example={"status": "live"},
+            role=None,
         ),
         Operation(
             "GET",
@@ -51,6 +52,7 @@ def health_operations() -> list[Operation]:
                     },
                 },
             },
+            role=None,
         ),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.access.key import KeyRole
 from app.api import schemas, validation
 from app.api.operations import Call, Operation
 from app.api.rows import new_image, raw
@@ -30,6 +31,7 @@ def image_operations() -> list[Operation]:
             inference=True,
             body_example={"image": _IMAGE},
             answer_example={"id": "photos/cat.jpg"},
+            role=KeyRole.WRITE,
         ),
         Operation(
             "POST",
@@ -44,6 +46,7 @@ def image_operations() -> list[Operation]:
             errors=(*_FETCHING, ImageNotFound),
             inference=True,
             body_example={"image": _IMAGE},
+            role=KeyRole.WRITE,
         ),
         Operation(
             "POST",
@@ -63,6 +66,7 @@ def image_operations() -> list[Operation]:
                     {"results": [{"id": "photos/cat.jpg", "score": 1.0, "tag": "cats", "desc": {"name": "Tom"}}]}
                 ]
             },
+            role=KeyRole.READ,
         ),
     ]
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from app.access.key import KeyRole
 from app.api import face_schemas, schemas, validation
 from app.api.faces import new_face
 from app.api.lines import lines
@@ -108,6 +109,7 @@ def import_operations(family: Family) -> list[Operation]:
             errors=(GroupNotFound, RequestTimeout),
             body_example={"image": image},
             answer_example={"job": _ID},
+            role=KeyRole.WRITE,
         )
     ]
 
@@ -117,7 +119,15 @@ def job_operations() -> list[Operation]:
     one = "/v1/jobs/{job}"
     return [
         Operation(
-            "GET", "/v1/jobs", "listJobs", _TAG, "List the imports", _list, JobList, answer_example={"jobs": [_REPORT]}
+            "GET",
+            "/v1/jobs",
+            "listJobs",
+            _TAG,
+            "List the imports",
+            _list,
+            JobList,
+            answer_example={"jobs": [_REPORT]},
+            role=KeyRole.READ,
         ),
         Operation(
             "GET",
@@ -129,6 +139,7 @@ def job_operations() -> list[Operation]:
             Job,
             errors=(JobNotFound,),
             answer_example=_REPORT,
+            role=KeyRole.READ,
         ),
         Operation(
             "POST",
@@ -141,20 +152,30 @@ def job_operations() -> list[Operation]:
             doc="What is stored stays. An import that has ended is left as it is.",
             errors=(JobNotFound,),
             answer_example=_REPORT | {"state": "cancelled"},
+            role=KeyRole.WRITE,
         ),
     ]
 
 
 async def _list(call: Call) -> JobList:
-    return JobList([_shape(report) for report in await call.services.jobs.reports()])
+    return JobList([_shape(report) for report in await call.services.jobs.reports() if _sees(call, report)])
 
 
 async def _get(call: Call) -> Job:
-    return _shape(await call.services.jobs.report(call.path["job"]))
+    report = await call.services.jobs.report(call.path["job"])
+    if not _sees(call, report):
+        raise JobNotFound
+    return _shape(report)
 
 
 async def _cancel(call: Call) -> Job:
+    if not _sees(call, await call.services.jobs.report(call.path["job"])):
+        raise JobNotFound
     return _shape(await call.services.jobs.cancel(call.path["job"]))
+
+
+def _sees(call: Call, report: JobReport) -> bool:
+    return call.caller.sees(report.facts.family, report.facts.group)
 
 
 async def _entries(sent: AsyncGenerator[bytes, None], *, faces: bool) -> AsyncGenerator[Entry, None]:

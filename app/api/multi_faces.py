@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from app.access.key import KeyRole
 from app.api import face_schemas, validation
 from app.api.examples import FACE_BOX, FACE_HIT
 from app.api.faces import face_query
 from app.api.found_faces import group_face_results
-from app.api.operations import Call, Operation
+from app.api.operations import Call, NamedGroup, Operation
 from app.errors import FetchFailed, FetchTimeout, GroupNotFound, InvalidGroupName, ModelMismatch
 
 
@@ -47,8 +48,16 @@ def multi_face_operations() -> list[Operation]:
                     }
                 ]
             },
+            role=KeyRole.READ,
+            groups_in_body=named_groups,
         ),
     ]
+
+
+def named_groups(body: face_schemas.SearchFaceGroups | face_schemas.SearchBoxesInGroups) -> list[NamedGroup]:
+    """The groups that a search of several names; that which takes those whom nobody knows is written to."""
+    found = [NamedGroup(name, KeyRole.READ) for name in body.groups]
+    return [*found, NamedGroup(body.cluster_group, KeyRole.WRITE)] if body.cluster_group else found
 
 
 async def _search(call: Call) -> face_schemas.GroupFaceSearchResults:

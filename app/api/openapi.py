@@ -13,11 +13,14 @@ from app.api.operations import Operation
 from app.errors import (
     BackendUnavailable,
     DeadlineExceeded,
+    Forbidden,
     InternalError,
     InvalidRequest,
     LikenessError,
     Overloaded,
+    RateLimited,
     TooLarge,
+    Unauthorized,
     UndecodableImage,
 )
 
@@ -34,6 +37,16 @@ _TAGS = {
     "Faces": "Face similarity.",
     "Jobs": "Imports in the background.",
     "Health": "For load balancers.",
+}
+
+_KEYS = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key, `lk_…`. The operator decides whether the service asks for keys: on loopback it does not "
+        "by default.",
+    },
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key, likewise."},
 }
 
 _GROUP_NAME = {"type": "string", "pattern": "^[a-z][a-z0-9_-]{2,31}$", "example": "pets"}
@@ -67,7 +80,7 @@ def openapi_document(operations: list[Operation]) -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": doc} for name, doc in _TAGS.items()],
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {"schemas": components, "securitySchemes": _KEYS},
     }
 
 
@@ -79,8 +92,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "parameters": [*_path_parameters(operation), *_query_parameters(operation)],
         "responses": {str(operation.answer_status): _answer(operation, operation.answer.__doc__ or "Done.")},
     }
-    if operation.doc:
-        document["description"] = operation.doc
+    document["security"] = [{name: []} for name in _KEYS] if operation.role is not None else []
+    document["description"] = " ".join(part for part in (operation.doc, _role(operation)) if part)
     if operation.body is not None:
         media = {"schema": _reference(operation.body), "example": operation.body_example}
         document["requestBody"] = {"required": True, "content": {operation.body_kind: media}}
@@ -89,6 +102,10 @@ def _operation(operation: Operation) -> dict[str, Any]:
     if operation.answers_503:
         document["responses"]["503"] = _answer(operation, "A part does not answer; `parts` says which.", example=False)
     return document
+
+
+def _role(operation: Operation) -> str:
+    return f"Needs a key with the role `{operation.role}`." if operation.role is not None else "Needs no key."
 
 
 def _reference(shape: type[msgspec.Struct]) -> dict[str, str]:
@@ -120,6 +137,8 @@ def _errors(operation: Operation) -> dict[int, list[type[LikenessError]]]:
     kinds: list[type[LikenessError]] = [*operation.errors]
     if operation.body is not None or operation.query or "{" in operation.path:
         kinds.append(InvalidRequest)
+    if operation.role is not None:
+        kinds += [Unauthorized, Forbidden, RateLimited]
     if operation.body is not None:
         kinds += [TooLarge, Overloaded]
     if operation.inference:
@@ -138,7 +157,7 @@ def _error_answer(kinds: list[type[LikenessError]]) -> dict[str, Any]:
         "description": " ".join(lines),
         "content": {"application/json": {"schema": _reference(schemas.Error)}},
     }
-    if any(kind is Overloaded for kind in kinds):
+    if any(issubclass(kind, Overloaded) for kind in kinds):
         answer["headers"] = {
             "Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}}
         }

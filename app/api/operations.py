@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from app.access.caller import ANYBODY, Caller
+from app.access.key import KeyRole
 from app.config import Settings
 from app.errors import LikenessError
 from app.wiring import Services
@@ -27,6 +29,7 @@ class Call:
         path: path parameters.
         query: first value of each query parameter.
         body: the validated body, where the operation has one; of JSON Lines its bytes, unread, some at a time.
+        caller: who asks; what it may not know of is not told.
     """
 
     services: Services
@@ -34,6 +37,7 @@ class Call:
     path: Mapping[str, str]
     query: Mapping[str, str]
     body: Any
+    caller: Caller = ANYBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,24 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedGroup:
+    """A group of faces that a body names.
+
+    Attributes:
+        name: as sent, unchecked.
+        role: what the caller must be allowed to do there.
+    """
+
+    name: str
+    role: KeyRole
+
+
+def names_no_group(_: Any) -> list[NamedGroup]:
+    """For bodies that name none."""
+    return []
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """One path with one method.
 
@@ -101,6 +123,10 @@ class Operation:
         answer_example: a real answer.
         answer_status: of a good answer.
         answers_503: whether the shape of the result also comes with status 503.
+        role: what a key must be allowed to do; None where no key is asked for. There is no default: whoever adds an
+            operation decides.
+        groups_in_body: the groups that its body names, each of which the caller must be allowed to see.
+        all_groups: whether what it tells is of all groups together, so that it needs a key for all of them.
     """
 
     method: str
@@ -122,3 +148,12 @@ class Operation:
     answer_example: Any = field(default_factory=dict)
     answer_status: int = 200
     answers_503: bool = False
+    role: KeyRole | None = field(kw_only=True)
+    groups_in_body: Callable[[Any], list[NamedGroup]] = field(default=names_no_group, kw_only=True)
+    all_groups: bool = field(default=False, kw_only=True)
+
+    @property
+    def family(self) -> str:
+        """``face`` or ``image``, where its path is of one; else empty."""
+        first, _, rest = self.path.removeprefix("/v1/").partition("/")
+        return first if rest and first in {"face", "image"} else ""

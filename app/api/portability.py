@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 import msgspec
 
+from app.access.key import KeyRole
 from app.api import schemas, validation
 from app.api.examples import FACE_BOX
 from app.api.group_file import GroupFileReader, GroupFileRow, facts_of, group_file
@@ -77,6 +78,7 @@ def portability_operations(family: Family) -> list[Operation]:
             "to meanwhile: rows that change are in the file as they were before or after.",
             errors=(GroupNotFound, Overloaded),
             answer_example=row,
+            role=KeyRole.ADMIN,
         ),
         Operation(
             "POST",
@@ -96,6 +98,7 @@ def portability_operations(family: Family) -> list[Operation]:
             errors=(DamagedFile, GroupExists, ModelMismatch, RequestTimeout),
             body_example=row,
             answer_example={"count": 1},
+            role=KeyRole.ADMIN,
         ),
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from typing import Any
@@ -11,11 +12,13 @@ import msgspec
 from sanic import HTTPResponse, Request, Sanic
 
 from app.api import schemas, streaming
+from app.api.auditing import Auditor, Note
 from app.api.error_handler import REQUEST_ID, request_id
+from app.api.gate import Gate, check_body
 from app.api.operations import LINES, Answer, Call, LineStream, Operation, Stream
 from app.api.validation import parse_body, query_of
 from app.config import Settings
-from app.errors import DeadlineExceeded, RequestTimeout, TooLarge
+from app.errors import DeadlineExceeded, InvalidRequest, RequestTimeout, TooLarge
 from app.services.admission import Admission
 from app.services.budget import MemoryBudget
 from app.stages import Stopwatch, stopwatch
@@ -23,6 +26,10 @@ from app.wiring import Services
 
 # Seconds without a byte of the body after which its sender is taken for gone.
 _STALLED_S = 10
+# Bytes a second that a sender must keep up on average, counted while it is waited for, once it was for some time.
+_SLOWEST = 1024
+_PATIENCE_S = 20
+REQUEST_TIMEOUT = "X-Request-Timeout"
 # While it is parsed a body is there in pieces, as a whole and as the strings in it.
 _BODY_COPIES = 3
 # What a body that is read as it comes takes at most: a batch of rows in some copies, or a line with an image.
@@ -37,10 +44,14 @@ class Router:
 
     Args:
         settings: limits and defaults.
+        gate: lets callers in.
+        auditor: records what they did.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, gate: Gate, auditor: Auditor) -> None:
         self._settings = settings
+        self._gate = gate
+        self._auditor = auditor
         self._bodies = MemoryBudget(settings.body_memory)
         # Bodies that are read as they come have no time limit: a few slow ones must not take all memory for bodies.
         self._line_bodies = Admission(settings.transfers)
@@ -59,34 +70,50 @@ class Router:
 
     def _handler(self, operation: Operation) -> Handler:
         # A body that is read as it comes may be large; its sender is watched for stalling instead.
-        seconds = None if operation.body_kind == LINES else self._settings.request_timeout
+        most = None if operation.body_kind == LINES else self._settings.request_timeout
 
         async def handle(request: Request, **path: str) -> HTTPResponse | None:
-            try:
-                async with asyncio.timeout(seconds) as limit:
-                    return await self._answer(operation, request, path, limit)
-            except TimeoutError as error:
-                message = f"The request took longer than {self._settings.request_timeout:g} seconds: send less at once."
-                raise DeadlineExceeded(message) from error
+            with self._auditor.noting(request, operation, path) as note:
+                seconds = _seconds(request, most)
+                try:
+                    async with asyncio.timeout(seconds) as limit:
+                        return await self._answer(operation, request, path, limit, note)
+                except TimeoutError as error:
+                    message = f"The request took longer than {seconds:g} seconds: send less at once."
+                    raise DeadlineExceeded(message) from error
 
         return handle
 
     async def _answer(
-        self, operation: Operation, request: Request, path: dict[str, str], limit: asyncio.Timeout
+        self, operation: Operation, request: Request, path: dict[str, str], limit: asyncio.Timeout, note: Note
     ) -> HTTPResponse | None:
         services: Services = request.app.ctx.services
+        is_read_here = operation.body_kind != LINES
         reading: AbstractAsyncContextManager[Any]
-        reading = self._unread(request, operation) if operation.body_kind == LINES else self._body(request, operation)
-        async with reading as body:
-            # After the body: a client that only promises one must not keep a permit from others.
-            async with services.admission.permit() if operation.inference else nullcontext():
-                with stopwatch() as watch:
-                    result = await operation.handle(Call(services, self._settings, path, query_of(request.args), body))
-                if isinstance(result, Stream | LineStream):
-                    return await streaming.send(request, result, limit)
-                if isinstance(result, schemas.Timed) and _wants_timings(body):
-                    result.timings = _timings(watch)
-            return _response(request, result)
+        with self._gate.entered(request, operation, path) as caller:
+            if operation.inference:
+                services.admission.check()  # nobody need send a large body to be refused
+            reading = self._body(request, operation) if is_read_here else self._unread(request, operation)
+            async with reading as body:
+                if is_read_here:
+                    note.body = body
+                    check_body(caller, operation, body)
+                call = Call(services, self._settings, path, query_of(request.args), body, caller)
+                return await self._result(operation, request, call, limit, note)
+
+    async def _result(
+        self, operation: Operation, request: Request, call: Call, limit: asyncio.Timeout, note: Note
+    ) -> HTTPResponse | None:
+        # After the body: a client that only promises one must not keep a permit from others.
+        async with call.services.admission.permit() if operation.inference else nullcontext():
+            with stopwatch() as watch:
+                result = await operation.handle(call)
+            note.result = result
+            if isinstance(result, Stream | LineStream):
+                return await streaming.send(request, result, limit)
+            if isinstance(result, schemas.Timed) and _wants_timings(call.body):
+                result.timings = _timings(watch)
+        return _response(request, result)
 
     @asynccontextmanager
     async def _body(self, request: Request, operation: Operation) -> AsyncIterator[msgspec.Struct | None]:
@@ -141,8 +168,10 @@ class Router:
             raise too_large
         stream: Any = request.stream  # Sanic types it as a union of which one member can be read
         stream.request_max_size = max(stream.request_max_size, most)
-        received = 0
+        received, waited = 0, 0.0
+        clock = asyncio.get_running_loop().time
         while True:
+            began = clock()
             try:
                 async with asyncio.timeout(_STALLED_S):
                     chunk = await stream.read()
@@ -151,6 +180,9 @@ class Router:
             if chunk is None:
                 break
             received += len(chunk)
+            waited += clock() - began
+            if waited > _PATIENCE_S and received < waited * _SLOWEST:
+                raise RequestTimeout  # a byte now and then keeps no place for ever
             if received > most:
                 raise too_large
             yield chunk
@@ -159,6 +191,24 @@ class Router:
         transport: Any = request.transport
         if transport is not None and not transport.is_reading():
             transport.resume_reading()
+
+
+def _seconds(request: Request, most: float | None) -> float | None:
+    """The time limit of a request: its own, where it has one that is shorter.
+
+    Raises:
+        InvalidRequest: its own is none.
+    """
+    sent = request.headers.get(REQUEST_TIMEOUT)
+    if sent is None:
+        return most
+    try:
+        seconds = float(sent)
+    except ValueError:
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise InvalidRequest(f"{REQUEST_TIMEOUT} must be a number of seconds over 0, such as 2.5.")
+    return seconds if most is None else min(seconds, most)
 
 
 def _wants_timings(body: object) -> bool:

@@ -28,7 +28,9 @@ Id = Annotated[
         examples=["photos/cat.jpg"],
     ),
 ]
-Desc = Annotated[Raw, Meta(description="Any JSON value, at most 64 KiB; comes back exactly as sent.")]
+Desc = Annotated[
+    Raw, Meta(description="Any JSON value, at most 64 KiB and nested at most 500 deep; comes back exactly as sent.")
+]
 Tag = Annotated[str, Meta(description="At most 256 bytes in UTF-8; empty is `default`.", examples=["cats"])]
 SearchedTag = Annotated[str, Meta(description="Search only inside this tag; empty or missing is all of them.")]
 SearchedTags = Annotated[

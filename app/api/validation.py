@@ -24,12 +24,15 @@ _MAX_ID_BYTES = 4096
 _MAX_TAG_BYTES = 256
 _MAX_DESC_BYTES = 64 * 1024
 _MAX_RAW_DESC_BYTES = 1024 * 1024
+# Far under what parsers take, so that whoever is sent a description can read it.
+_MAX_DESC_DEPTH = 500
 _MAX_PAGE = 1000
 _MAX_GROUPS = 5
 _MAX_TAGS = 100
 _DEFAULT_SEARCH_LIMIT = 100
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _INDEX = re.compile(r"\[(\d+)\]")
+_TEXT_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]')
 
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
@@ -175,7 +178,7 @@ def desc(value: Raw | UnsetType) -> str:
     """A description as compact JSON text; missing or null is an empty object.
 
     Raises:
-        InvalidRequest: it is longer than 64 KiB.
+        InvalidRequest: it is longer than 64 KiB, or nested too deeply.
         InvalidJson: it is not UTF-8.
     """
     if value is UNSET:
@@ -187,12 +190,27 @@ def desc(value: Raw | UnsetType) -> str:
     if len(compact) > _MAX_DESC_BYTES:
         message = f"image.desc is {len(compact)} bytes of JSON, at most {_MAX_DESC_BYTES} are kept: shorten it."
         raise InvalidRequest(message)
+    if _depth(compact) > _MAX_DESC_DEPTH:
+        message = f"image.desc is nested more than {_MAX_DESC_DEPTH} deep: flatten it."
+        raise InvalidRequest(message)
     try:
         text = compact.decode()
     except UnicodeDecodeError as error:
         message = "The body is not valid JSON in UTF-8: check its quotes, commas and escapes."
         raise InvalidJson(message) from error
     return NO_DESC if text == "null" else text
+
+
+def _depth(json: bytes) -> int:
+    """How deeply arrays and objects are nested, at most as deep as there are opening brackets."""
+    deepest = json.count(b"[") + json.count(b"{")
+    if deepest <= _MAX_DESC_DEPTH:
+        return deepest
+    depth = deepest = 0
+    for found in _TEXT_OR_BRACKET.finditer(json):
+        depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(found[0], 0)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def images(uris: list[str], *, most: int) -> list[str]:

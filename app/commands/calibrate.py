@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import msgspec
 from app.api.calibration_schemas import GroupCalibration
 from app.api.schemas import Error
 from app.commands.calibration_text import calibration_text
+from app.commands.service import key_headers
 from app.config import Settings
 from app.errors import OperatorError
 
@@ -60,7 +61,7 @@ def calibrate(question: Question, settings: Settings, say: Callable[[object], No
     Raises:
         OperatorError: the service is not there, answers an error, or the plot cannot be written.
     """
-    answer = asyncio.run(_ask(question, settings.request_timeout + _GRACE_S))
+    answer = asyncio.run(_ask(question, settings.request_timeout + _GRACE_S, key_headers(settings)))
     say(calibration_text(question.group, answer))
     if question.plot is not None:
         assert isinstance(answer.plot, str), "it was asked for"
@@ -72,12 +73,15 @@ def calibrate(question: Question, settings: Settings, say: Callable[[object], No
         say(f"\nThe plot is in {question.plot}.")
 
 
-async def _ask(question: Question, timeout_s: float) -> GroupCalibration:
+async def _ask(question: Question, timeout_s: float, headers: Mapping[str, str]) -> GroupCalibration:
     url = f"{question.url.rstrip('/')}/v1/{question.family}/groups/{quote(question.group, safe='')}/calibrate"
     timeout = aiohttp.ClientTimeout(timeout_s, connect=_CONNECT_TIMEOUT_S)
     body = question.body | {"plot": question.plot is not None}
     try:
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.post(url, json=body) as response:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
+            session.post(url, json=body) as response,
+        ):
             status, content = response.status, await response.read()
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
         message = f"{question.url!r} is no address of a service: write it as http://host:port."

@@ -15,14 +15,16 @@ from msgspec import UNSET
 from app.commands.image_list import Candidate, image_list
 from app.commands.journal import Begin, Journal, Outcome, Status, open_journal
 from app.commands.progress import Progress, progress_text
-from app.commands.service import Reply, Service, Unanswered, group_path, open_service
+from app.commands.service import Reply, Service, Unanswered, group_path, key_headers, open_service
 from app.config import Settings
 from app.errors import OperatorError
 
 # The service's own time limit comes first, and is answered with a sentence.
 _GRACE_S = 30
 # What is wrong with the whole import, not with one image.
-_OF_THE_GROUP = frozenset({"group_not_found", "invalid_group_name", "model_mismatch", "not_likeness"})
+_OF_THE_GROUP = frozenset(
+    {"group_not_found", "invalid_group_name", "model_mismatch", "not_likeness", "unauthorized", "forbidden"}
+)
 _BUSY = frozenset({429, 503})
 
 
@@ -103,6 +105,7 @@ class _Import:
         self._journal = journal
         self._patience = patience
         self._read_timeout_s = settings.request_timeout + _GRACE_S
+        self._headers = key_headers(settings)
         self._most_bytes = settings.max_image_bytes
         self._path = group_path(order.family, order.group)
         self._progress = Progress()
@@ -112,7 +115,9 @@ class _Import:
         """Imports all candidates, some at a time; none waits in memory but those on their way."""
         parallel = self._order.parallel
         started = time.monotonic()
-        async with open_service(self._order.url, connections=parallel, read_timeout_s=self._read_timeout_s) as service:
+        async with open_service(
+            self._order.url, connections=parallel, read_timeout_s=self._read_timeout_s, headers=self._headers
+        ) as service:
             await self._prepare(service)
 
             async def work() -> None:

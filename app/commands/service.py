@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +14,7 @@ import aiohttp
 import msgspec
 
 from app.api.schemas import Error
+from app.config import Settings
 from app.errors import OperatorError
 
 _CONNECT_TIMEOUT_S = 5
@@ -95,18 +98,38 @@ class Service:
         )
 
 
+def key_headers(settings: Settings) -> dict[str, str]:
+    """What tells the service who asks, where the settings have a key; a command line would show it to every user.
+
+    Raises:
+        OperatorError: its file cannot be read, or holds none.
+    """
+    key = settings.api_key
+    if not key and settings.api_key_file != Path():
+        try:
+            key = settings.api_key_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise OperatorError(f"The key in {settings.api_key_file} cannot be read ({error}).") from error
+    if not re.fullmatch(r"[\x21-\x7e]*", key):
+        raise OperatorError("What is given as a key is none: it has no spaces and no line breaks.")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
 @asynccontextmanager
-async def open_service(url: str, *, connections: int, read_timeout_s: float) -> AsyncIterator[Service]:
+async def open_service(
+    url: str, *, connections: int, read_timeout_s: float, headers: Mapping[str, str] | None = None
+) -> AsyncIterator[Service]:
     """Yields the service at a URL; nothing is asked of it yet.
 
     Args:
         url: where it is.
         connections: most of them at a time.
         read_timeout_s: seconds without a byte of an answer after which nobody is there.
+        headers: of all requests.
     """
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S, sock_read=read_timeout_s)
     connector = aiohttp.TCPConnector(limit=connections)
-    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+    async with aiohttp.ClientSession(timeout=timeout, connector=connector, headers=headers) as session:
         yield Service(url, session)
 
 

@@ -6,8 +6,8 @@ import asyncio
 import gzip
 import os
 import zlib
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
 from io import BufferedIOBase
 from pathlib import Path
 
@@ -34,6 +34,7 @@ class TransferOrder:
         group: name of the group; empty for that which the file tells.
         family: ``face`` or ``image``; empty for that which the file tells.
         force: whether a file that is there is replaced.
+        headers: of all requests.
     """
 
     url: str
@@ -41,6 +42,7 @@ class TransferOrder:
     group: str = ""
     family: str = ""
     force: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def export(order: TransferOrder, say: Callable[[object], None]) -> None:
@@ -83,7 +85,7 @@ def restore(order: TransferOrder, say: Callable[[object], None]) -> None:
             raise OperatorError(f"{order.file} holds a group of the family {header.family}, not {order.family}.")
         group = order.group or header.name
         with _opened(order.file) as file:
-            restored = asyncio.run(_restore(order.url, header.family, group, file, count))
+            restored = asyncio.run(_restore(order, header.family, group, file, count))
     except OSError as error:
         message = f"{order.file} cannot be read ({(error.strerror or str(error)).lower()})."
         raise OperatorError(message) from error
@@ -96,7 +98,7 @@ def restore(order: TransferOrder, say: Callable[[object], None]) -> None:
 
 async def _export(order: TransferOrder, out: BufferedIOBase) -> int:
     """Writes the answer, and reads it as it goes by: the number of its rows."""
-    async with open_service(order.url, connections=1, read_timeout_s=_READ_TIMEOUT_S) as service:
+    async with open_service(order.url, connections=1, read_timeout_s=_READ_TIMEOUT_S, headers=order.headers) as service:
         try:
             async with service.answer("GET", f"{group_path(order.family, order.group)}/export") as response:
                 if response.status != 200:
@@ -134,9 +136,9 @@ async def _read(reader: GroupFileReader) -> tuple[GroupFileHeader, int]:
     return header, count
 
 
-async def _restore(url: str, family: str, group: str, file: BufferedIOBase, total: int) -> int:
+async def _restore(order: TransferOrder, family: str, group: str, file: BufferedIOBase, total: int) -> int:
     path = group_path(family, group)
-    async with open_service(url, connections=1, read_timeout_s=_READ_TIMEOUT_S) as service:
+    async with open_service(order.url, connections=1, read_timeout_s=_READ_TIMEOUT_S, headers=order.headers) as service:
         try:
             # Before a large file is on its way; the service checks it again.
             reply = await service.call("GET", path)

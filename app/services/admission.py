@@ -27,6 +27,16 @@ class Admission:
         self._behind = 0
         self._waiters: list[asyncio.Future[None]] = []
 
+    def check(self) -> None:
+        """Takes nothing.
+
+        Raises:
+            Overloaded: no permit is free.
+        """
+        if self._free <= 0:
+            message = "The service has as many requests at work as it takes: try again in a moment."
+            raise Overloaded(message)
+
     @asynccontextmanager
     async def permit(self) -> AsyncIterator[None]:
         """Holds one permit inside the block.
@@ -34,9 +44,7 @@ class Admission:
         Raises:
             Overloaded: none is free.
         """
-        if self._free <= 0:
-            message = "The service has as many requests at work as it takes: try again in a moment."
-            raise Overloaded(message)
+        self.check()
         self._free -= 1
         self._at_work += 1
         try:

@@ -49,6 +49,9 @@ async def test_a_request_beyond_the_permits_is_refused_at_once() -> None:
         with pytest.raises(Overloaded):
             async with admission.permit():
                 pass
+        with pytest.raises(Overloaded):
+            admission.check()
+    admission.check()
     async with admission.permit():
         pass
 

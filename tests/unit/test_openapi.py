@@ -71,7 +71,23 @@ def test_every_error_has_a_code_of_its_own_and_a_status_that_the_contract_knows(
     kinds = tree()
     codes = [kind.code for kind in kinds if kind is not LikenessError]
     assert len(set(codes)) == len(codes)
-    assert {kind.status for kind in kinds} <= {400, 404, 405, 408, 409, 413, 415, 429, 499, 500, 502, 503, 504}
+    assert {kind.status for kind in kinds} <= {
+        400,
+        401,
+        403,
+        404,
+        405,
+        408,
+        409,
+        413,
+        415,
+        429,
+        499,
+        500,
+        502,
+        503,
+        504,
+    }
     assert all(kind.__doc__ for kind in kinds)
 
 

@@ -6,6 +6,8 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from app.cli import main
 from app.commands import figures
 from app.commands.capacity import Demand, face_bytes, plan
 from app.errors import OperatorError
+from app.store.engine import Engine
 from app.store.profile import profile_for
 from app.store.records import BoundingBox, EmbeddingSpace, Family, Metric, Record, Row
 from app.store.registry import Registration
@@ -48,7 +51,8 @@ def test_the_texts_of_an_ordinary_face_have_room() -> None:
     registration = Registration.now(Family.FACE, "g", capacity=1, space=space, collection="c")
     box = BoundingBox(((1180, 1058), (1271, 1058), (1271, 1176), (1180, 1176)), 0.911164)
     row = Row("people/eileen-collins-0017.jpg", "crew", '{"name":"Eileen Collins"}', box)
-    rows = Rows(None, registration)  # type: ignore[arg-type]  # no engine is asked
+    engine = SimpleNamespace(profile=profile_for(None))  # no engine is asked
+    rows = Rows(cast(Engine, engine), registration)
     fields = rows._encoded(Record(row, np.ones(4, np.float32)))
     texts = sum(len(str(value).encode()) for name, value in fields.items() if name != "embedding")
     assert 100 < texts < Demand(1, 1).metadata

@@ -219,3 +219,13 @@ def test_no_marker_means_the_first_page_and_no_further_page_means_no_marker() ->
     assert validation.read_marker({}) is None
     assert validation.read_marker({"marker": ""}) is None
     assert validation.make_marker(None) == ""
+
+
+def test_a_description_may_be_wide_but_not_endlessly_deep() -> None:
+    wide = b"[" + b",".join([b'{"[[\\"{":[]}'] * 900) + b"]"
+    assert validation.desc(Raw(wide)) == wide.decode()
+    deep = b"[" * 500 + b"]" * 500
+    assert validation.desc(Raw(deep)) == deep.decode()
+    for opening, closing in ((b"[", b"]"), (b'{"a":', b"}")):
+        with pytest.raises(InvalidRequest, match="nested"):
+            validation.desc(Raw(opening * 501 + b"1" + closing * 501))
