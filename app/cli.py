@@ -13,6 +13,7 @@ from app import __version__
 from app.config import Settings, documentation
 from app.errors import OperatorError
 from app.log import set_up_logging
+from app.metrics_files import metrics_files
 from app.signals import StopSignals
 
 
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         settings = Settings.from_environment()
-        set_up_logging(settings.log_level)
+        set_up_logging(settings.log_level, settings.log_format)
         command: Callable[[argparse.Namespace, Settings], int] = options.command
         return command(options, settings)
     except OperatorError as error:
@@ -145,9 +146,11 @@ def _serve(_: argparse.Namespace, settings: Settings) -> int:
     # Before the libraries are imported, some of which start threads: all must inherit the block.
     signals = StopSignals()
     signals.listen()
-    from app.server import serve  # noqa: PLC0415
+    # And before prometheus_client is, which decides then where its numbers lie.
+    with metrics_files(settings.data_dir / "run", workers=1):
+        from app.server import serve  # noqa: PLC0415
 
-    serve(settings, signals)
+        serve(settings, signals)
     return 0
 
 

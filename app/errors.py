@@ -6,7 +6,20 @@ backend's raw message: causes travel in ``__cause__`` and go to the log only.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any, ClassVar
+
+
+class Limit(StrEnum):
+    """What can be full, for operators."""
+
+    REQUESTS = "requests"
+    MODEL_QUEUE = "model_queue"
+    BODIES = "bodies"
+    LINE_BODIES = "line_bodies"
+    TRANSFERS = "transfers"
+    IMPORTS = "imports"
+    OTHER = "other"
 
 
 class LikenessError(Exception):
@@ -212,6 +225,10 @@ class Overloaded(LikenessError):
     status = 429
     code = "overloaded"
     retry_after: ClassVar[int] = 1
+
+    def __init__(self, message: str | None = None, *, limit: Limit = Limit.OTHER) -> None:
+        super().__init__(message)
+        self.limit = limit
 
 
 class ClientGone(LikenessError):

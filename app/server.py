@@ -6,22 +6,27 @@ import asyncio
 import logging
 import socket
 import time
-from contextlib import AsyncExitStack
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
-from sanic import Request, Sanic
-from sanic.response import BaseHTTPResponse
+from prometheus_client import CollectorRegistry
+from sanic import Sanic
 
 from app import __version__
 from app.api.docs import add_documentation
-from app.api.error_handler import REQUEST_ID, OneShapeErrors, request_id
+from app.api.error_handler import OneShapeErrors
+from app.api.exchanges import Exchanges
 from app.api.routes import Router
 from app.api.table import all_operations
 from app.config import Settings
 from app.errors import OperatorError
+from app.metrics import Metrics
+from app.metrics_files import shared_folder
+from app.metrics_page import MetricsPage
 from app.services.health import OK
 from app.signals import StartInterrupted, StopSignals
-from app.wiring import open_services
+from app.wiring import Services, open_services
 
 _LOG = "likeness"
 _HEADER_TIMEOUT_S = 30
@@ -34,7 +39,11 @@ _MAX_HEAD_BYTES = 16 * 1024  # the most that Sanic allows; an id of 4096 bytes t
 
 def create_app(settings: Settings, signals: StopSignals, *, name: str = "likeness") -> Sanic[Any, Any]:
     """Makes the application; its services open when the server starts and close when it stops or is told to."""
-    app: Sanic[Any, Any] = Sanic(name, configure_logging=False, error_handler=OneShapeErrors(), strict_slashes=False)
+    registry = CollectorRegistry()
+    metrics = Metrics(__version__, registry)
+    page = MetricsPage(registry, shared_folder())
+    errors = OneShapeErrors(metrics.requests)
+    app: Sanic[Any, Any] = Sanic(name, configure_logging=False, error_handler=errors, strict_slashes=False)
     app.config.update(
         {
             "ACCESS_LOG": False,
@@ -52,10 +61,13 @@ def create_app(settings: Settings, signals: StopSignals, *, name: str = "likenes
     )
     logging.getLogger("sanic.error").addFilter(_not_told_twice)
     operations = all_operations()
-    Router(settings).add(app, operations)
+    exchanges = Exchanges(metrics.requests)
+    exchanges.watch(app)
+    router = Router(settings, exchanges, metrics)
+    router.add(app, operations)
+    page.before_each(router.sample)
     add_documentation(app, operations)
-    _add_log_lines(app)
-    _add_life(app, settings, signals)
+    _add_life(app, signals, lambda: open_services(settings, metrics, page), settings)
     return app
 
 
@@ -109,14 +121,19 @@ def _stop(app: Sanic[Any, Any]) -> None:
         asyncio.get_running_loop().call_later(0.01, _stop, app)
 
 
-def _add_life(app: Sanic[Any, Any], settings: Settings, signals: StopSignals) -> None:
+def _add_life(
+    app: Sanic[Any, Any],
+    signals: StopSignals,
+    services: Callable[[], AbstractAsyncContextManager[Services]],
+    settings: Settings,
+) -> None:
     stack = AsyncExitStack()
     log = logging.getLogger(_LOG)
 
     async def open_all(app: Sanic[Any, Any]) -> None:
         started = time.monotonic()
         async with signals.interrupting(lambda: _stop(app)):
-            app.ctx.services = await stack.enter_async_context(open_services(settings))
+            app.ctx.services = await stack.enter_async_context(services())
         app.ctx.seconds_to_start = time.monotonic() - started
 
     async def tell_ready(app: Sanic[Any, Any]) -> None:
@@ -136,24 +153,3 @@ def _add_life(app: Sanic[Any, Any], settings: Settings, signals: StopSignals) ->
     app.before_server_start(open_all)
     app.after_server_start(tell_ready)
     app.after_server_stop(close_all)
-
-
-def _add_log_lines(app: Sanic[Any, Any]) -> None:
-    log = logging.getLogger("likeness.access")
-
-    async def note_start(request: Request) -> None:
-        request.ctx.started = time.perf_counter()
-
-    async def note_end(request: Request, response: BaseHTTPResponse) -> None:
-        started = getattr(request.ctx, "started", None)
-        milliseconds = (time.perf_counter() - started) * 1000 if started is not None else 0
-        response.headers.setdefault(REQUEST_ID, request_id(request))
-        level = logging.DEBUG if request.path.startswith(("/health", "/docs")) else logging.INFO
-        log.log(
-            level,
-            "%s %s %s %d %.0f ms",
-            request_id(request), request.method, request.path, response.status, milliseconds,
-        )  # fmt: skip
-
-    app.register_middleware(note_start, "request")
-    app.register_middleware(note_end, "response")

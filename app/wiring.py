@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from app import __version__
 from app.catalogue.roles import Role
@@ -28,6 +30,8 @@ from app.inference.models import (
     embedder_spec,
     quality_spec,
 )
+from app.metrics import Metrics
+from app.metrics_page import MetricsPage
 from app.services.admission import Admission
 from app.services.budget import MemoryBudget
 from app.services.calibrate import Calibrate
@@ -66,6 +70,7 @@ class Services:
     jobs: Jobs
     admission: Admission
     health: Health
+    metrics: MetricsPage
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +82,15 @@ class _Engines:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings) -> AsyncIterator[Services]:
+async def open_services(settings: Settings, metrics: Metrics, page: MetricsPage) -> AsyncIterator[Services]:
     """Starts what is embedded, connects to the rest, and yields the services.
 
     What was opened is closed in reverse order, also when opening fails half-way.
+
+    Args:
+        settings: what an operator set.
+        metrics: told of all that happens.
+        page: on which gauges are shown that are read when it is written.
 
     Raises:
         OperatorError: a part cannot be started; the sentence says what to do.
@@ -104,16 +114,22 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 embedded=settings.embedded_milvus,
                 timeout_s=settings.milvus_timeout,
                 pending=pending_rows(settings.data_dir) if settings.embedded_milvus else None,
+                metrics=metrics.store,
             )
         )
         stores.append(store)
-        source = await _open_source(settings, stack)
-        queue = {"max_waiting": settings.batch_queue, "in_flight": settings.batches_in_flight}
+        source = await _open_source(settings, stack, metrics)
+        queue: dict[str, Any] = {
+            "max_waiting": settings.batch_queue,
+            "in_flight": settings.batches_in_flight,
+            "metrics": metrics.inference,
+        }
         detector = ServedModel[DetectorSpec](triton, Role.FACE_DETECTOR, detector_spec, **queue)
         quality = ServedModel[QualitySpec](triton, Role.FACE_QUALITY, quality_spec, **queue)
         face_embedder = ServedModel[EmbedderSpec](triton, Role.FACE_EMBEDDER, embedder_spec, **queue)
         image_embedder = ServedModel[EmbedderSpec](triton, Role.IMAGE_EMBEDDER, embedder_spec, **queue)
-        for model in (detector, quality, face_embedder, image_embedder):
+        models: tuple[ServedModel[Any], ...] = (detector, quality, face_embedder, image_embedder)
+        for model in models:
             stack.push_async_callback(model.close)
         image_pipeline = ImagePipeline(source, image_embedder)
         face_pipeline = FacePipeline(source, FaceModels(detector, quality, face_embedder))
@@ -129,8 +145,22 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         admission = Admission(settings.max_requests, behind=settings.import_parallel)
         limits = JobLimits(settings.imports, settings.import_parallel, settings.request_timeout)
         jobs = await stack.enter_async_context(
-            Jobs(settings.data_dir / "imports", store, images=images, faces=faces, admission=admission, limits=limits)
+            Jobs(
+                settings.data_dir / "imports",
+                store,
+                images=images,
+                faces=faces,
+                admission=admission,
+                limits=limits,
+                metrics=metrics.work,
+                stages=metrics.stages,
+            )
         )
+        for sample in (store.sample, jobs.sample, *(model.sample for model in models)):
+            page.before_each(sample)
+        for told in (source.sample, admission.sample, partial(memory.sample, name="comparisons")):
+            page.before_each(partial(told, metrics.work))
+        await stack.enter_async_context(page.kept_sampled())
         yield Services(
             image_groups=Groups(store, Family.IMAGE, image_pipeline.spec),
             face_groups=Groups(store, Family.FACE, face_pipeline.spec),
@@ -144,7 +174,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             jobs=jobs,
             admission=admission,
             face_check=FaceCheck(face_pipeline),
-            health=Health(store, (detector, quality, face_embedder, image_embedder)),
+            health=Health(store, models),
+            metrics=page,
         )
 
 
@@ -179,6 +210,7 @@ async def _start_engines(
             data_dir=settings.data_dir,
             log_dir=log_dir,
             cores=settings.embedded_cores,
+            metrics_port=settings.triton_metrics_port,
         )
         starting.append("Triton")
     if starting:
@@ -196,7 +228,7 @@ async def _start_engines(
     )
 
 
-async def _open_source(settings: Settings, stack: AsyncExitStack) -> ImageSource:
+async def _open_source(settings: Settings, stack: AsyncExitStack, metrics: Metrics) -> ImageSource:
     limits = FetchLimits(
         max_bytes=settings.max_image_bytes,
         timeout_s=settings.fetch_timeout,
@@ -206,7 +238,7 @@ async def _open_source(settings: Settings, stack: AsyncExitStack) -> ImageSource
         allow_networks=settings.fetch_allow_networks,
         user_agent=f"Likeness/{__version__}",
     )
-    fetcher = await stack.enter_async_context(Fetcher(limits))
+    fetcher = await stack.enter_async_context(Fetcher(limits, metrics=metrics.fetch))
     threads = ThreadPoolExecutor(
         settings.decode_threads or len(os.sched_getaffinity(0)), thread_name_prefix="likeness-pixels"
     )

@@ -13,10 +13,12 @@ import msgspec
 from sanic import Sanic
 
 from app.api.error_handler import OneShapeErrors
+from app.api.exchanges import Exchanges
 from app.api.operations import Call, Operation, Stream
 from app.api.routes import Router
 from app.config import Settings
 from app.errors import BackendUnavailable
+from app.metrics import Metrics
 
 Portions = AsyncGenerator[list["Entry"], None]
 TIME_LIMIT_S = 0.5
@@ -88,14 +90,17 @@ def streaming(entries: Callable[[], Portions]) -> Callable[[Call], Awaitable[Str
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    app: Sanic[Any, Any] = Sanic("streams", configure_logging=False, error_handler=OneShapeErrors())
+    metrics = Metrics("1")
+    exchanges = Exchanges(metrics.requests)
+    app: Sanic[Any, Any] = Sanic("streams", configure_logging=False, error_handler=OneShapeErrors(metrics.requests))
     app.ctx.services = None
     operations = [
         Operation("GET", f"/{each.__name__}", each.__name__, "Streams", "A stream", streaming(each), Entries)
         for each in (whole, late, failing, breaking, endless)
     ]
     operations.append(Operation("GET", "/ended", "ended", "Streams", "How many ended", count, Ended))
-    Router(replace(Settings(), request_timeout=TIME_LIMIT_S)).add(app, operations)
+    exchanges.watch(app)
+    Router(replace(Settings(), request_timeout=TIME_LIMIT_S), exchanges, metrics).add(app, operations)
     app.run("127.0.0.1", int(sys.argv[1]), single_process=True, motd=False, access_log=False)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -12,13 +13,15 @@ from sanic import HTTPResponse, Request, Sanic
 
 from app.api import schemas, streaming
 from app.api.error_handler import REQUEST_ID, request_id
-from app.api.operations import LINES, Answer, Call, LineStream, Operation, Stream
+from app.api.exchanges import Exchanges
+from app.api.operations import LINES, Answer, Call, LineStream, Operation, Stream, Text
 from app.api.validation import parse_body, query_of
 from app.config import Settings
-from app.errors import DeadlineExceeded, RequestTimeout, TooLarge
+from app.errors import DeadlineExceeded, Limit, RequestTimeout, TooLarge
+from app.metrics import Metrics
 from app.services.admission import Admission
 from app.services.budget import MemoryBudget
-from app.stages import Stopwatch, stopwatch
+from app.stages import Stopwatch
 from app.wiring import Services
 
 # Seconds without a byte of the body after which its sender is taken for gone.
@@ -37,13 +40,18 @@ class Router:
 
     Args:
         settings: limits and defaults.
+        exchanges: told of each request at work.
+        metrics: told of stages and bodies.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, exchanges: Exchanges, metrics: Metrics) -> None:
         self._settings = settings
+        self._exchanges = exchanges
+        self._stages = metrics.stages
         self._bodies = MemoryBudget(settings.body_memory)
         # Bodies that are read as they come have no time limit: a few slow ones must not take all memory for bodies.
-        self._line_bodies = Admission(settings.transfers)
+        self._line_bodies = Admission(settings.transfers, limit=Limit.LINE_BODIES)
+        self.sample = partial(self._bodies.sample, metrics.work, "bodies")
 
     def add(self, app: Sanic[Any, Any], operations: list[Operation]) -> None:
         """Registers operations; the services are found in ``app.ctx.services``."""
@@ -63,8 +71,9 @@ class Router:
 
         async def handle(request: Request, **path: str) -> HTTPResponse | None:
             try:
-                async with asyncio.timeout(seconds) as limit:
-                    return await self._answer(operation, request, path, limit)
+                with self._exchanges.at_work(request):
+                    async with asyncio.timeout(seconds) as limit:
+                        return await self._answer(operation, request, path, limit)
             except TimeoutError as error:
                 message = f"The request took longer than {self._settings.request_timeout:g} seconds: send less at once."
                 raise DeadlineExceeded(message) from error
@@ -80,8 +89,11 @@ class Router:
         async with reading as body:
             # After the body: a client that only promises one must not keep a permit from others.
             async with services.admission.permit() if operation.inference else nullcontext():
-                with stopwatch() as watch:
-                    result = await operation.handle(Call(services, self._settings, path, query_of(request.args), body))
+                with self._stages.stopwatch() as watch:
+                    request.ctx.stopwatch = watch
+                    accept = request.headers.get("accept", "")
+                    call = Call(services, self._settings, path, query_of(request.args), body, accept)
+                    result = await operation.handle(call)
                 if isinstance(result, Stream | LineStream):
                     return await streaming.send(request, result, limit)
                 if isinstance(result, schemas.Timed) and _wants_timings(body):
@@ -170,7 +182,9 @@ def _timings(watch: Stopwatch) -> schemas.Timings:
     return schemas.Timings(**milliseconds, total=round(watch.total_milliseconds, 3))
 
 
-def _response(request: Request, result: msgspec.Struct | Answer) -> HTTPResponse:
+def _response(request: Request, result: msgspec.Struct | Answer | Text) -> HTTPResponse:
+    if isinstance(result, Text):
+        return HTTPResponse(result.content, content_type=result.kind)
     answer = result if isinstance(result, Answer) else Answer(result)
     return HTTPResponse(
         msgspec.json.encode(answer.content),

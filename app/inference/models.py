@@ -17,6 +17,7 @@ from app.catalogue.roles import CONTRACTS, Role
 from app.errors import BackendUnavailable
 from app.inference.batcher import MicroBatcher, Outputs
 from app.inference.client import TritonClient
+from app.metrics import InferenceMetrics
 
 _CLOSE_TIMEOUT_S = 2.0
 _CONFIG_TIMEOUT_S = 5.0
@@ -196,6 +197,7 @@ class ServedModel(Generic[SpecT]):
         parse: makes the specification from the model's configuration.
         max_waiting: most items that may wait for it.
         in_flight: batches at work at the same time; 0 is one more than it has instances.
+        metrics: told of batches, calls and the model.
     """
 
     def __init__(
@@ -206,6 +208,7 @@ class ServedModel(Generic[SpecT]):
         *,
         max_waiting: int,
         in_flight: int,
+        metrics: InferenceMetrics | None = None,
     ) -> None:
         self._client = client
         self._role = role
@@ -215,6 +218,7 @@ class ServedModel(Generic[SpecT]):
         self._parse = parse
         self._max_waiting = max_waiting
         self._in_flight = in_flight
+        self._metrics = metrics or InferenceMetrics.unseen()
         self._spec: SpecT | None = None
         self._read_at = -math.inf
         self._losses = 0
@@ -252,6 +256,11 @@ class ServedModel(Generic[SpecT]):
         """Whether Triton serves the model at this moment."""
         return await self._client.ready(self.name, timeout=timeout)
 
+    def sample(self) -> None:
+        """Tells how many items wait at this moment."""
+        waiting = self._batcher.waiting if self._batcher is not None else 0
+        self._metrics.queue(self.name, items=waiting, limit=self._max_waiting)
+
     async def close(self) -> None:
         """Refuses new items and ends those at work."""
         if self._batcher is not None:
@@ -285,8 +294,10 @@ class ServedModel(Generic[SpecT]):
                 max_batch=spec.max_batch,
                 max_waiting=self._max_waiting,
                 in_flight=self._in_flight or spec.instances + 1,
+                metrics=self._metrics.batches(self.name),
             )
             self._spec = spec
+            self._metrics.served(self.name, spec.model_id)
         self._losses = losses
         self._read_at = time.monotonic()
 
@@ -296,7 +307,8 @@ class ServedModel(Generic[SpecT]):
             if spec != self._spec:
                 return None
             try:
-                return await self._client.infer(self.name, {self._input: batch}, self._outputs)
+                with self._metrics.calls.one(self.name):
+                    return await self._client.infer(self.name, {self._input: batch}, self._outputs)
             except BackendUnavailable:
                 self._read_at = -math.inf
                 raise

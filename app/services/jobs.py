@@ -6,6 +6,7 @@ import asyncio
 import logging
 import shutil
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,9 +24,11 @@ from app.errors import (
     InternalError,
     JobNotFound,
     LikenessError,
+    Limit,
     ModelMismatch,
     Overloaded,
 )
+from app.metrics import StageMetrics, WorkMetrics
 from app.services.admission import Admission
 from app.services.face_search import FaceSearch
 from app.services.image_search import ImageSearch
@@ -110,6 +113,8 @@ class Jobs:
         faces: adds faces.
         admission: lets images pass when requests leave room.
         limits: what they may cost.
+        metrics: told of each image.
+        stages: told where its time went.
     """
 
     def __init__(
@@ -121,6 +126,8 @@ class Jobs:
         faces: FaceSearch,
         admission: Admission,
         limits: JobLimits,
+        metrics: WorkMetrics,
+        stages: StageMetrics,
     ) -> None:
         self._folder = folder
         self._store = store
@@ -128,6 +135,8 @@ class Jobs:
         self._faces = faces
         self._admission = admission
         self._limits = limits
+        self._metrics = metrics
+        self._stages = stages
         self._jobs: dict[str, _Job] = {}
         self._coming = 0
         self._turn = asyncio.Lock()  # first come, first served
@@ -179,6 +188,11 @@ class Jobs:
         """All imports that are kept, newest first."""
         return [job.report() for job in reversed(self._jobs.values())]
 
+    def sample(self) -> None:
+        """Tells how many imports are in each state."""
+        found = Counter(job.folder.state for job in self._jobs.values())
+        self._metrics.jobs({state.value: found[state] for state in JobState})
+
     async def cancel(self, id: str) -> JobReport:  # noqa: A002
         """Ends an import; what it stored stays. One that has ended is left as it is. Raises JobNotFound."""
         job = self._job(id)
@@ -208,7 +222,8 @@ class Jobs:
         ended = [job for job in self._jobs.values() if job.folder.state.is_final]
         while len(self._jobs) + self._coming >= self._limits.most:
             if not ended:
-                raise Overloaded("As many imports as may be are waiting or running: try again when one has ended.")
+                message = "As many imports as may be are waiting or running: try again when one has ended."
+                raise Overloaded(message, limit=Limit.IMPORTS)
             oldest = ended.pop(0)
             del self._jobs[oldest.folder.facts.id]
             oldest.folder.remove()
@@ -242,7 +257,9 @@ class Jobs:
 
     async def _work(self, folder: JobFolder, images: Generator[tuple[int, Entry], None, None]) -> None:
         for index, entry in images:  # shared: each is taken once
-            folder.note(index, await self._outcome(folder, index, entry))
+            error = await self._outcome(folder, index, entry)
+            folder.note(index, error)
+            self._metrics.image("ok" if error is None else error.code)
 
     async def _outcome(self, folder: JobFolder, index: int, entry: Entry) -> JobError | None:
         new = entry.new
@@ -254,10 +271,11 @@ class Jobs:
         while True:
             try:
                 async with self._admission.behind(), asyncio.timeout(self._limits.image_timeout_s):
-                    if folder.facts.family is Family.FACE:
-                        await self._faces.add(folder.facts.group, new)
-                    else:
-                        await self._images.add(folder.facts.group, new.image)
+                    with self._stages.stopwatch():
+                        if folder.facts.family is Family.FACE:
+                            await self._faces.add(folder.facts.group, new)
+                        else:
+                            await self._images.add(folder.facts.group, new.image)
             except TimeoutError:
                 error: LikenessError = DeadlineExceeded("The image took too long.")
             except (Overloaded, BackendUnavailable) as busy:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from app.errors import BackendUnavailable, LikenessError
+from app.metrics import StoreMetrics
 from app.store.engine import Engine
 from app.store.group import Group
 from app.store.milvus_errors import UNAVAILABLE
@@ -41,6 +42,7 @@ class Connection:
         embedded: bool,
         timeout_s: float,
         pending: Path | None,
+        metrics: StoreMetrics,
     ) -> None:
         self._uri = uri
         self._token = token
@@ -49,6 +51,7 @@ class Connection:
         self._embedded = embedded
         self._timeout_s = timeout_s
         self._pending = pending
+        self._metrics = metrics
         self._engine: Engine | None = None
         self._groups: dict[tuple[Family, str], Group] = {}
         self._known = False
@@ -78,6 +81,13 @@ class Connection:
         """All groups by family and name."""
         await self.engine()
         return self._groups
+
+    def sample(self) -> None:
+        """Tells of the groups and rows that are known without asking Milvus."""
+        for family in Family:
+            counts = [group.known_rows for (of, _), group in self._groups.items() if of is family]
+            counted = [rows for rows in counts if rows is not None]
+            self._metrics.groups(family, number=len(counts), counted=len(counted), rows=sum(counted))
 
     async def ping(self) -> None:
         """Raises BackendUnavailable unless Milvus answers within two seconds."""
@@ -170,6 +180,7 @@ class Connection:
                 database=self._database,
                 timeout_s=self._timeout_s,
                 pending=self._pending,
+                metrics=self._metrics,
             )
         async with self._registry_lock:
             await self._read(self._engine)

@@ -12,14 +12,8 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import (
-    Closing,
-    GroupExists,
-    GroupNotFound,
-    IdExists,
-    ImageNotFound,
-    ModelMismatch,
-)
+from app.errors import Closing, GroupExists, GroupNotFound, IdExists, ImageNotFound, ModelMismatch
+from app.metrics import StoreMetrics
 from app.stages import Stage, stage
 from app.store.connection import Connection
 from app.store.group import Group
@@ -47,6 +41,7 @@ class GroupStore:
         embedded: whether no other process uses this Milvus, so that collections without a group can be dropped.
         timeout_s: seconds that one call to Milvus may take.
         pending: folder for updates under way, for Milvus Lite: killed in the middle of one, it loses the row.
+        metrics: told of calls to Milvus, and of groups.
     """
 
     def __init__(
@@ -59,6 +54,7 @@ class GroupStore:
         embedded: bool,
         timeout_s: float,
         pending: Path | None = None,
+        metrics: StoreMetrics | None = None,
     ) -> None:
         self._prefix = prefix
         self._connection = Connection(
@@ -69,6 +65,7 @@ class GroupStore:
             embedded=embedded,
             timeout_s=timeout_s,
             pending=pending,
+            metrics=metrics or StoreMetrics.unseen(),
         )
         self._writes: set[asyncio.Task[object]] = set()
         self._closed = False
@@ -91,6 +88,10 @@ class GroupStore:
             BackendUnavailable: not within two seconds.
         """
         await self._connection.ping()
+
+    def sample(self) -> None:
+        """Tells of the groups and rows that are known without asking Milvus."""
+        self._connection.sample()
 
     def forget(self) -> None:
         """Drops what may be wrong after the engine was restarted: loaded collections and counters."""
