@@ -14,6 +14,7 @@ from sanic import Request, Sanic
 from sanic.response import BaseHTTPResponse
 
 from app.api.error_handler import REQUEST_ID, request_id
+from app.api.validation import GROUP_NAME
 from app.log import FIELDS, name_request
 from app.metrics import RequestMetrics
 from app.stages import Stopwatch
@@ -83,8 +84,10 @@ class Exchanges:
 
     def _tell(self, request: Request, level: int, fields: dict[str, Any]) -> None:
         parts = [f"{fields['method']} {fields['route']} {fields['status']} {fields['milliseconds']} ms"]
-        # The path itself is not told: it may hold an id, and an id may be the address of an image.
-        if group := request.match_info.get("name") if request.route is not None else None:
+        # The path itself is not told: it may hold an id, and an id may be the address of an image. Nor is what is no
+        # name of a group: it may hold a line end.
+        group = request.match_info.get("name", "") if "/groups/{name}" in fields["route"] else ""
+        if GROUP_NAME.fullmatch(group):
             fields["group"] = group
             parts.append(f"group={group}")
         watch: Stopwatch | None = getattr(request.ctx, "stopwatch", None)

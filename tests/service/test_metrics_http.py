@@ -134,6 +134,15 @@ def test_all_lines_of_a_request_are_found_by_its_id(narrow: RunningService, grou
     assert "hidden" not in narrow.log
 
 
+def test_a_name_that_no_group_can_have_is_not_told(narrow: RunningService) -> None:
+    headers = {"X-Request-ID": "find-me.3"}
+    assert narrow.call("GET", "/v1/image/groups/abc%0AINFO%20forged", headers=headers).status in (400, 404)
+    [line] = told(narrow, "find-me.3")
+    assert line["route"] == "/v1/image/groups/{name}"
+    assert "group" not in line
+    assert "forged" not in narrow.log
+
+
 async def test_an_answer_that_is_no_http_leaves_no_query_in_the_log(narrow: RunningService, group: str) -> None:
     async def nonsense(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/9.9 what\r\n\r\n")
