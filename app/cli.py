@@ -16,6 +16,7 @@ from app.commands.plan import add_plan_options, print_plan
 from app.config import Settings, documentation
 from app.errors import OperatorError
 from app.log import set_up_logging
+from app.metrics_files import metrics_files
 from app.signals import StopSignals
 
 
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings.from_environment()
         if getattr(options, "key_file", None) is not None:
             settings = replace(settings, api_key="", api_key_file=options.key_file)
-        set_up_logging(settings.log_level)
+        set_up_logging(settings.log_level, settings.log_format)
         command: Callable[[argparse.Namespace, Settings], int] = options.command
         return command(options, settings)
     except OperatorError as error:
@@ -171,14 +172,16 @@ def _serve(_: argparse.Namespace, settings: Settings) -> int:
     # Before the libraries are imported, some of which start threads: all must inherit the block.
     signals = StopSignals()
     signals.listen()
-    if settings.workers > 1:
-        from app.workers import serve_with_workers  # noqa: PLC0415
+    # And before prometheus_client is, which decides then where its numbers lie.
+    with metrics_files(settings.data_dir / "run", workers=settings.workers):
+        if settings.workers > 1:
+            from app.workers import serve_with_workers  # noqa: PLC0415
 
-        serve_with_workers(settings, signals)
-        return 0
-    from app.server import serve  # noqa: PLC0415
+            serve_with_workers(settings, signals)
+            return 0
+        from app.server import serve  # noqa: PLC0415
 
-    serve(settings, signals)
+        serve(settings, signals)
     return 0
 
 

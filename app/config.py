@@ -58,6 +58,7 @@ class Settings:
         PROJECT / "model_repository", "Triton's model repository.", shown="./model_repository"
     )
     log_level: str = setting("info", "Log level: debug, info, warning or error.")
+    log_format: str = setting("human", "Form of the log: human for sentences, json for one JSON object a line.")
 
     keys: str = setting(
         "auto",
@@ -109,6 +110,9 @@ class Settings:
         PROJECT / ".venv-triton" / "bin" / "python",
         "Interpreter of the environment that holds the embedded Triton server.",
         shown="./.venv-triton/bin/python",
+    )
+    triton_metrics_port: int = setting(
+        0, "Loopback port on which the embedded Triton shows its metrics; 0 is a free one.", least=0, most=65535
     )
     triton_timeout: float = setting(30.0, "Seconds that one call to Triton may take.", least=0.1, most=600)
     milvus_uri: str = setting("", "URI of a Milvus server, e.g. http://host:19530; empty starts embedded Milvus Lite.")
@@ -222,6 +226,9 @@ class Settings:
         settings = cls(**values)
         if settings.log_level not in {"debug", "info", "warning", "error"}:
             message = f"LIKENESS_LOG_LEVEL is {settings.log_level!r}: it must be debug, info, warning or error."
+            raise OperatorError(message)
+        if settings.log_format not in {"human", "json"}:
+            message = f"LIKENESS_LOG_FORMAT is {settings.log_format!r}: it must be human or json."
             raise OperatorError(message)
         for name, value, form, hint in (
             ("KEYS", settings.keys, "auto|required|off", "auto, required or off"),

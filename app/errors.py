@@ -7,7 +7,21 @@ backend's raw message: causes travel in ``__cause__`` and go to the log only.
 from __future__ import annotations
 
 import math
+from enum import StrEnum
 from typing import Any, ClassVar
+
+
+class Limit(StrEnum):
+    """What can be full, for operators."""
+
+    REQUESTS = "requests"
+    MODEL_QUEUE = "model_queue"
+    BODIES = "bodies"
+    LINE_BODIES = "line_bodies"
+    TRANSFERS = "transfers"
+    IMPORTS = "imports"
+    CALLER = "caller"
+    OTHER = "other"
 
 
 class LikenessError(Exception):
@@ -248,6 +262,10 @@ class Overloaded(LikenessError):
     code = "overloaded"
     retry_after: int = 1
 
+    def __init__(self, message: str | None = None, *, limit: Limit = Limit.OTHER) -> None:
+        super().__init__(message)
+        self.limit = limit
+
 
 class RateLimited(Overloaded):
     """The caller asks more often, or more at once, than it may.
@@ -260,7 +278,7 @@ class RateLimited(Overloaded):
     code = "rate_limited"
 
     def __init__(self, message: str | None = None, *, wait_s: float = 1.0) -> None:
-        super().__init__(message)
+        super().__init__(message, limit=Limit.CALLER)
         self.retry_after = max(1, math.ceil(wait_s))
 
 

@@ -7,11 +7,12 @@ import logging
 import socket
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 from typing import Any
 
-from sanic import Request, Sanic
-from sanic.response import BaseHTTPResponse
+from prometheus_client import CollectorRegistry
+from sanic import Sanic
 
 from app import __version__
 from app.access.exposure import refuse_unsafe_start
@@ -19,15 +20,19 @@ from app.api.auditing import Auditor
 from app.api.browsers import Browsers
 from app.api.connections import ConnectionLimits, LimitedProtocol
 from app.api.docs import add_documentation
-from app.api.error_handler import REQUEST_ID, OneShapeErrors, request_id
+from app.api.error_handler import OneShapeErrors
+from app.api.exchanges import Exchanges
 from app.api.gate import Gate
 from app.api.routes import Router
 from app.api.table import all_operations
 from app.config import Settings
 from app.errors import OperatorError
+from app.metrics import Metrics
+from app.metrics_files import shared_folder
+from app.metrics_page import MetricsPage
 from app.services.health import OK
 from app.signals import StartInterrupted, StopSignals
-from app.wiring import open_services
+from app.wiring import Services, open_services
 
 _LOG = "likeness"
 _HEADER_TIMEOUT_S = 30
@@ -53,7 +58,11 @@ def create_app(
         name: Sanic's name of it.
         tell_ready: called when it serves, of a worker.
     """
-    app: Sanic[Any, Any] = Sanic(name, configure_logging=False, error_handler=OneShapeErrors(), strict_slashes=False)
+    registry = CollectorRegistry()
+    metrics = Metrics(__version__, registry)
+    page = MetricsPage(registry, shared_folder())
+    errors = OneShapeErrors(metrics.requests)
+    app: Sanic[Any, Any] = Sanic(name, configure_logging=False, error_handler=errors, strict_slashes=False)
     app.config.update(
         {
             "ACCESS_LOG": False,
@@ -72,14 +81,18 @@ def create_app(
     logging.getLogger("sanic.error").addFilter(_not_told_twice)
     operations = all_operations()
     gate, auditor = Gate(settings), Auditor(settings)
-    Router(settings, gate, auditor).add(app, operations)
+    exchanges = Exchanges(metrics.requests)
+    exchanges.watch(app)
+    router = Router(settings, gate, auditor, exchanges, metrics)
+    router.add(app, operations)
+    page.before_each(router.sample)
     add_documentation(app, operations)
-    _add_log_lines(app)
     Browsers(settings).add(app)
     gate.guard(app, operations)
     app.ctx.connections = ConnectionLimits(settings)
     app.after_server_stop(lambda _: auditor.close())
-    _add_life(app, settings, signals, tell_ready)
+    services = partial(open_services, settings, metrics, page, is_worker=tell_ready is not None)
+    _add_life(app, settings, signals, services, tell_ready)
     if settings.traces_url:
         _add_traces(app, settings)
     return app
@@ -169,7 +182,11 @@ def _stop(app: Sanic[Any, Any]) -> None:
 
 
 def _add_life(
-    app: Sanic[Any, Any], settings: Settings, signals: StopSignals, tell_ready: Callable[[], None] | None
+    app: Sanic[Any, Any],
+    settings: Settings,
+    signals: StopSignals,
+    services: Callable[[], AbstractAsyncContextManager[Services]],
+    tell_ready: Callable[[], None] | None,
 ) -> None:
     stack = AsyncExitStack()
     log = logging.getLogger(_LOG)
@@ -177,8 +194,7 @@ def _add_life(
     async def open_all(app: Sanic[Any, Any]) -> None:
         started = time.monotonic()
         async with signals.interrupting(lambda: _stop(app)):
-            services = open_services(settings, is_worker=tell_ready is not None)
-            app.ctx.services = await stack.enter_async_context(services)
+            app.ctx.services = await stack.enter_async_context(services())
         app.ctx.seconds_to_start = time.monotonic() - started
 
     async def say_ready(app: Sanic[Any, Any]) -> None:
@@ -222,24 +238,3 @@ def _add_traces(app: Sanic[Any, Any], settings: Settings) -> None:
 
     app.before_server_start(open_traces)
     app.after_server_stop(close_traces)
-
-
-def _add_log_lines(app: Sanic[Any, Any]) -> None:
-    log = logging.getLogger("likeness.access")
-
-    async def note_start(request: Request) -> None:
-        request.ctx.started = time.perf_counter()
-
-    async def note_end(request: Request, response: BaseHTTPResponse) -> None:
-        started = getattr(request.ctx, "started", None)
-        milliseconds = (time.perf_counter() - started) * 1000 if started is not None else 0
-        response.headers.setdefault(REQUEST_ID, request_id(request))
-        level = logging.DEBUG if request.path.startswith(("/health", "/docs")) else logging.INFO
-        log.log(
-            level,
-            "%s %s %s %d %.0f ms",
-            request_id(request), request.method, request.path, response.status, milliseconds,
-        )  # fmt: skip
-
-    app.register_middleware(note_start, "request")
-    app.register_middleware(note_end, "response")

@@ -38,6 +38,8 @@ class Stopwatch:
     @property
     def milliseconds(self) -> Mapping[Stage, float]:
         """What the stages took, without those that never began; ones still running count up to now."""
+        if not self._running:
+            return {}
         now = time.perf_counter()
         return {
             stage: (self._seconds.get(stage, 0.0) + (now - self._since[stage] if self._running[stage] else 0.0)) * 1000

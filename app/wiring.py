@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from app import __version__
 from app.catalogue.roles import Role
@@ -29,6 +31,8 @@ from app.inference.models import (
     quality_spec,
 )
 from app.inference.servers import TritonServers
+from app.metrics import Metrics
+from app.metrics_page import MetricsPage
 from app.services.admission import Admission
 from app.services.budget import MemoryBudget
 from app.services.calibrate import Calibrate
@@ -67,6 +71,7 @@ class Services:
     jobs: Jobs
     admission: Admission
     health: Health
+    metrics: MetricsPage
 
 
 @dataclass(slots=True)
@@ -78,13 +83,17 @@ class _Engines:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, *, is_worker: bool = False) -> AsyncIterator[Services]:
+async def open_services(
+    settings: Settings, metrics: Metrics, page: MetricsPage, *, is_worker: bool = False
+) -> AsyncIterator[Services]:
     """Starts what is embedded, connects to the rest, and yields the services.
 
     What was opened is closed in reverse order, also when opening fails half-way.
 
     Args:
         settings: of the operator.
+        metrics: told of all that happens.
+        page: on which gauges are shown that are read when it is written.
         is_worker: whether this process is one of several of a service, whose parent holds what is there once.
 
     Raises:
@@ -112,16 +121,22 @@ async def open_services(settings: Settings, *, is_worker: bool = False) -> Async
                 timeout_s=settings.milvus_timeout,
                 pending=pending_rows(settings.data_dir) if settings.embedded_milvus else None,
                 locks=None if settings.embedded_milvus else settings.locks,
+                metrics=metrics.store,
             )
         )
         stores.append(store)
-        source = await _open_source(settings, stack)
-        queue = {"max_waiting": settings.batch_queue, "in_flight": settings.batches_in_flight}
+        source = await _open_source(settings, stack, metrics)
+        queue: dict[str, Any] = {
+            "max_waiting": settings.batch_queue,
+            "in_flight": settings.batches_in_flight,
+            "metrics": metrics.inference,
+        }
         detector = ServedModel[DetectorSpec](triton, Role.FACE_DETECTOR, detector_spec, **queue)
         quality = ServedModel[QualitySpec](triton, Role.FACE_QUALITY, quality_spec, **queue)
         face_embedder = ServedModel[EmbedderSpec](triton, Role.FACE_EMBEDDER, embedder_spec, **queue)
         image_embedder = ServedModel[EmbedderSpec](triton, Role.IMAGE_EMBEDDER, embedder_spec, **queue)
-        for model in (detector, quality, face_embedder, image_embedder):
+        models: tuple[ServedModel[Any], ...] = (detector, quality, face_embedder, image_embedder)
+        for model in models:
             stack.push_async_callback(model.close)
         image_pipeline = ImagePipeline(source, image_embedder)
         face_pipeline = FacePipeline(source, FaceModels(detector, quality, face_embedder))
@@ -145,8 +160,15 @@ async def open_services(settings: Settings, *, is_worker: bool = False) -> Async
                 admission=admission,
                 limits=limits,
                 shared=is_worker,
+                metrics=metrics.work,
+                stages=metrics.stages,
             )
         )
+        for sample in (store.sample, jobs.sample, *(model.sample for model in models)):
+            page.before_each(sample)
+        for told in (source.sample, admission.sample, partial(memory.sample, name="comparisons")):
+            page.before_each(partial(told, metrics.work))
+        await stack.enter_async_context(page.kept_sampled())
         yield Services(
             image_groups=Groups(store, Family.IMAGE, image_pipeline.spec),
             face_groups=Groups(store, Family.FACE, face_pipeline.spec),
@@ -160,7 +182,8 @@ async def open_services(settings: Settings, *, is_worker: bool = False) -> Async
             jobs=jobs,
             admission=admission,
             face_check=FaceCheck(face_pipeline),
-            health=Health(store, (detector, quality, face_embedder, image_embedder), triton),
+            health=Health(store, models, triton),
+            metrics=page,
         )
 
 
@@ -199,6 +222,7 @@ async def start_triton(settings: Settings, stack: AsyncExitStack) -> EmbeddedTri
         data_dir=settings.data_dir,
         log_dir=_log_dir(settings),
         cores=settings.embedded_cores,
+        metrics_port=settings.triton_metrics_port,
     )
     return await stack.enter_async_context(triton)
 
@@ -239,7 +263,7 @@ async def _start_engines(
     return engines
 
 
-async def _open_source(settings: Settings, stack: AsyncExitStack) -> ImageSource:
+async def _open_source(settings: Settings, stack: AsyncExitStack, metrics: Metrics) -> ImageSource:
     limits = FetchLimits(
         max_bytes=settings.max_image_bytes,
         timeout_s=settings.fetch_timeout,
@@ -249,7 +273,7 @@ async def _open_source(settings: Settings, stack: AsyncExitStack) -> ImageSource
         allow_networks=settings.fetch_allow_networks,
         user_agent=f"Likeness/{__version__}",
     )
-    fetcher = await stack.enter_async_context(Fetcher(limits))
+    fetcher = await stack.enter_async_context(Fetcher(limits, metrics=metrics.fetch))
     threads = ThreadPoolExecutor(
         settings.decode_threads or max(1, len(os.sched_getaffinity(0)) // settings.workers),
         thread_name_prefix="likeness-pixels",

@@ -14,11 +14,13 @@ from sanic import Sanic
 
 from app.api.auditing import Auditor
 from app.api.error_handler import OneShapeErrors
+from app.api.exchanges import Exchanges
 from app.api.gate import Gate
 from app.api.operations import Call, Operation, Stream
 from app.api.routes import Router
 from app.config import Settings
 from app.errors import BackendUnavailable
+from app.metrics import Metrics
 
 Portions = AsyncGenerator[list["Entry"], None]
 TIME_LIMIT_S = 0.5
@@ -90,7 +92,9 @@ def streaming(entries: Callable[[], Portions]) -> Callable[[Call], Awaitable[Str
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    app: Sanic[Any, Any] = Sanic("streams", configure_logging=False, error_handler=OneShapeErrors())
+    metrics = Metrics("1")
+    exchanges = Exchanges(metrics.requests)
+    app: Sanic[Any, Any] = Sanic("streams", configure_logging=False, error_handler=OneShapeErrors(metrics.requests))
     app.ctx.services = None
     operations = [
         Operation("GET", f"/{each.__name__}", each.__name__, "Streams", "A stream", streaming(each), Entries, role=None)
@@ -98,7 +102,8 @@ def main() -> None:
     ]
     operations.append(Operation("GET", "/ended", "ended", "Streams", "How many ended", count, Ended, role=None))
     settings = replace(Settings(), request_timeout=TIME_LIMIT_S, audit="off")
-    Router(settings, Gate(settings), Auditor(settings)).add(app, operations)
+    exchanges.watch(app)
+    Router(settings, Gate(settings), Auditor(settings), exchanges, metrics).add(app, operations)
     app.run("127.0.0.1", int(sys.argv[1]), single_process=True, motd=False, access_log=False)
 
 

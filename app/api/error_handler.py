@@ -24,6 +24,7 @@ from app.errors import (
     TooLarge,
     Unauthorized,
 )
+from app.metrics import RequestMetrics
 
 REQUEST_ID = "X-Request-ID"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -38,19 +39,25 @@ _CODES = {400: "invalid_request", 417: "expectation_failed", 503: "response_time
 
 
 class OneShapeErrors(ErrorHandler):
-    """Answers every error, Sanic's own included, with the one shape."""
+    """Answers every error, Sanic's own included, with the one shape.
 
-    def __init__(self) -> None:
+    Args:
+        metrics: told of each.
+    """
+
+    def __init__(self, metrics: RequestMetrics) -> None:
         super().__init__()
+        self._metrics = metrics
         self._log = logging.getLogger("likeness.api")
 
     def default(self, request: Request, exception: Exception) -> HTTPResponse:
         """Makes the answer to an error."""
-        error = exception if isinstance(exception, LikenessError) else self._translated(request, exception)
+        error = exception if isinstance(exception, LikenessError) else self._translated(exception)
         status, code = error.status, error.code
         sentence = error.message
         if isinstance(exception, SanicException) and type(error) is LikenessError:
             status, code = exception.status_code, _CODES.get(exception.status_code, "invalid_request")
+        self._metrics.error(code)
         body: dict[str, Any] = {"error": sentence, "code": code, "request_id": request_id(request)}
         if error.index is not None:
             body["index"] = error.index
@@ -58,15 +65,16 @@ class OneShapeErrors(ErrorHandler):
         headers = {REQUEST_ID: body["request_id"]}
         if isinstance(error, Overloaded):
             headers["Retry-After"] = str(error.retry_after)
+            self._metrics.rejected(error.limit)
         if isinstance(error, Unauthorized):
             headers["WWW-Authenticate"] = error.challenge
         if isinstance(error, MethodNotAllowed):
             headers["Allow"] = ", ".join(sorted(getattr(exception, "allowed_methods", None) or ("GET", "POST")))
         if status >= 500 and isinstance(exception, LikenessError):
-            self._log.warning("%s: %s (%s)", body["request_id"], sentence, _cause(error))
+            self._log.warning("%s (%s)", sentence, _cause(error))
         return HTTPResponse(msgspec.json.encode(body), status, headers, content_type="application/json")
 
-    def _translated(self, request: Request, exception: Exception) -> LikenessError:
+    def _translated(self, exception: Exception) -> LikenessError:
         if isinstance(exception, SanicException):
             status = exception.status_code
             if status in _OWN_KINDS:
@@ -76,9 +84,9 @@ class OneShapeErrors(ErrorHandler):
             if status < 500 or status in _SENTENCES:
                 return LikenessError(_SENTENCES.get(status, "The request is not valid HTTP."))
         if isinstance(exception, asyncio.CancelledError):
-            self._log.debug("%s: the client has gone", request_id(request))
+            self._log.debug("The client has gone")
             return ClientGone()
-        self._log.error("%s: %s", request_id(request), exception, exc_info=exception)
+        self._log.error("%s", exception, exc_info=exception)
         return InternalError()
 
 

@@ -36,7 +36,7 @@ _TAGS = {
     "Face groups": "Libraries of faces.",
     "Faces": "Face similarity.",
     "Jobs": "Imports in the background.",
-    "Health": "For load balancers.",
+    "Health": "For load balancers and Prometheus.",
 }
 
 _KEYS = {
@@ -64,7 +64,9 @@ def openapi_document(operations: list[Operation]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of some operations."""
     shapes: list[type[msgspec.Struct]] = [schemas.Error]
     for operation in operations:
-        shapes += [shape for shape in (operation.body, operation.answer) if shape is not None and shape not in shapes]
+        for shape in (operation.body, operation.answer):
+            if shape is not None and shape not in shapes and issubclass(shape, msgspec.Struct):
+                shapes.append(shape)
     _, components = msgspec.json.schema_components(shapes, ref_template="#/components/schemas/{name}")
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
@@ -90,7 +92,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "tags": [operation.tag],
         "summary": operation.summary,
         "parameters": [*_path_parameters(operation), *_query_parameters(operation)],
-        "responses": {str(operation.answer_status): _answer(operation, operation.answer.__doc__ or "Done.")},
+        "responses": {str(operation.answer_status): _answer(operation, _description(operation))},
     }
     document["security"] = [{name: []} for name in _KEYS] if operation.role is not None else []
     document["description"] = " ".join(part for part in (operation.doc, _role(operation)) if part)
@@ -108,8 +110,14 @@ def _role(operation: Operation) -> str:
     return f"Needs a key with the role `{operation.role}`." if operation.role is not None else "Needs no key."
 
 
-def _reference(shape: type[msgspec.Struct]) -> dict[str, str]:
+def _reference(shape: type[msgspec.Struct] | type[str]) -> dict[str, str]:
+    if shape is str:
+        return {"type": "string"}
     return {"$ref": f"#/components/schemas/{shape.__name__}"}
+
+
+def _description(operation: Operation) -> str:
+    return (operation.answer.__doc__ if operation.answer is not str else None) or "Done."
 
 
 def _answer(operation: Operation, description: str, *, example: bool = True) -> dict[str, Any]:
@@ -143,7 +151,7 @@ def _errors(operation: Operation) -> dict[int, list[type[LikenessError]]]:
         kinds += [TooLarge, Overloaded]
     if operation.inference:
         kinds += [UndecodableImage, DeadlineExceeded]
-    if not operation.path.startswith("/health"):
+    if operation.tag != "Health":
         kinds += [BackendUnavailable, InternalError]
     by_status: dict[int, list[type[LikenessError]]] = {}
     for kind in kinds:

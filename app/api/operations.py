@@ -30,6 +30,7 @@ class Call:
         query: first value of each query parameter.
         body: the validated body, where the operation has one; of JSON Lines its bytes, unread, some at a time.
         caller: who asks; what it may not know of is not told.
+        accept: the media types that the client takes.
     """
 
     services: Services
@@ -38,6 +39,7 @@ class Call:
     query: Mapping[str, str]
     body: Any
     caller: Caller = ANYBODY
+    accept: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,14 @@ class Answer:
 
     content: msgspec.Struct
     status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """An answer that is no JSON, and its media type."""
+
+    content: bytes
+    kind: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,8 +144,8 @@ class Operation:
     id: str
     tag: str
     summary: str
-    handle: Callable[[Call], Awaitable[msgspec.Struct | Answer | Stream | LineStream]]
-    answer: type[msgspec.Struct]
+    handle: Callable[[Call], Awaitable[msgspec.Struct | Answer | Text | Stream | LineStream]]
+    answer: type[msgspec.Struct] | type[str]
     body: type[msgspec.Struct] | None = None
     body_kind: str = JSON
     body_limit: Callable[[Settings], int] = attrgetter("max_body_bytes")

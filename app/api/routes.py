@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -14,14 +15,16 @@ from sanic import HTTPResponse, Request, Sanic
 from app.api import schemas, streaming
 from app.api.auditing import Auditor, Note
 from app.api.error_handler import REQUEST_ID, request_id
+from app.api.exchanges import Exchanges
 from app.api.gate import Gate, check_body
-from app.api.operations import LINES, Answer, Call, LineStream, Operation, Stream
+from app.api.operations import LINES, Answer, Call, LineStream, Operation, Stream, Text
 from app.api.validation import parse_body, query_of
 from app.config import Settings
-from app.errors import DeadlineExceeded, InvalidRequest, RequestTimeout, TooLarge
+from app.errors import DeadlineExceeded, InvalidRequest, Limit, RequestTimeout, TooLarge
+from app.metrics import Metrics
 from app.services.admission import Admission
 from app.services.budget import MemoryBudget
-from app.stages import Stopwatch, stopwatch
+from app.stages import Stopwatch
 from app.wiring import Services
 
 # Seconds without a byte of the body after which its sender is taken for gone.
@@ -46,15 +49,22 @@ class Router:
         settings: limits and defaults.
         gate: lets callers in.
         auditor: records what they did.
+        exchanges: told of each request at work.
+        metrics: told of stages and bodies.
     """
 
-    def __init__(self, settings: Settings, gate: Gate, auditor: Auditor) -> None:
+    def __init__(
+        self, settings: Settings, gate: Gate, auditor: Auditor, exchanges: Exchanges, metrics: Metrics
+    ) -> None:
         self._settings = settings
         self._gate = gate
         self._auditor = auditor
+        self._exchanges = exchanges
+        self._stages = metrics.stages
         self._bodies = MemoryBudget(settings.body_memory)
         # Bodies that are read as they come have no time limit: a few slow ones must not take all memory for bodies.
-        self._line_bodies = Admission(settings.transfers)
+        self._line_bodies = Admission(settings.transfers, limit=Limit.LINE_BODIES)
+        self.sample = partial(self._bodies.sample, metrics.work, "bodies")
 
     def add(self, app: Sanic[Any, Any], operations: list[Operation]) -> None:
         """Registers operations; the services are found in ``app.ctx.services``."""
@@ -76,8 +86,9 @@ class Router:
             with self._auditor.noting(request, operation, path) as note:
                 seconds = _seconds(request, most)
                 try:
-                    async with asyncio.timeout(seconds) as limit:
-                        return await self._answer(operation, request, path, limit, note)
+                    with self._exchanges.at_work(request):
+                        async with asyncio.timeout(seconds) as limit:
+                            return await self._answer(operation, request, path, limit, note)
                 except TimeoutError as error:
                     message = f"The request took longer than {seconds:g} seconds: send less at once."
                     raise DeadlineExceeded(message) from error
@@ -98,7 +109,8 @@ class Router:
                 if is_read_here:
                     note.body = body
                     check_body(caller, operation, body)
-                call = Call(services, self._settings, path, query_of(request.args), body, caller)
+                accept = request.headers.get("accept", "")
+                call = Call(services, self._settings, path, query_of(request.args), body, caller, accept)
                 return await self._result(operation, request, call, limit, note)
 
     async def _result(
@@ -106,7 +118,8 @@ class Router:
     ) -> HTTPResponse | None:
         # After the body: a client that only promises one must not keep a permit from others.
         async with call.services.admission.permit() if operation.inference else nullcontext():
-            with stopwatch() as watch:
+            with self._stages.stopwatch() as watch:
+                request.ctx.stopwatch = watch
                 result = await operation.handle(call)
             note.result = result
             if isinstance(result, Stream | LineStream):
@@ -220,7 +233,9 @@ def _timings(watch: Stopwatch) -> schemas.Timings:
     return schemas.Timings(**milliseconds, total=round(watch.total_milliseconds, 3))
 
 
-def _response(request: Request, result: msgspec.Struct | Answer) -> HTTPResponse:
+def _response(request: Request, result: msgspec.Struct | Answer | Text) -> HTTPResponse:
+    if isinstance(result, Text):
+        return HTTPResponse(result.content, content_type=result.kind)
     answer = result if isinstance(result, Answer) else Answer(result)
     return HTTPResponse(
         msgspec.json.encode(answer.content),

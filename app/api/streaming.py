@@ -36,6 +36,7 @@ async def send(request: Request, stream: Stream | LineStream, limit: asyncio.Tim
     async with aclosing(text) as pieces:
         first = await anext(pieces)
         limit.reschedule(None)
+        request.ctx.streamed_status = 200
         try:
             response = await request.respond(headers={REQUEST_ID: request_id(request)}, content_type=kind)
             assert response is not None, "no middleware answers instead"
@@ -48,7 +49,8 @@ async def send(request: Request, stream: Stream | LineStream, limit: asyncio.Tim
             raise
         except Exception as error:
             message = error.message if isinstance(error, LikenessError) else error
-            _log.error("%s: the answer broke off: %s", request_id(request), message, exc_info=error)
+            request.ctx.streamed_status = 500  # for the log and the series: the client was told 200
+            _log.error("The answer broke off: %s", message, exc_info=error)
             _abort(request)
         return None
 

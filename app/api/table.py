@@ -11,6 +11,7 @@ from app.api.groups import group_operations
 from app.api.health import health_operations
 from app.api.images import image_operations
 from app.api.jobs import import_operations, job_operations
+from app.api.metrics import metrics_operations
 from app.api.multi_faces import multi_face_operations
 from app.api.operations import Operation
 from app.api.portability import portability_operations
@@ -36,4 +37,5 @@ def all_operations() -> list[Operation]:
         *import_operations(Family.FACE),
         *job_operations(),
         *health_operations(),
+        *metrics_operations(),
     ]

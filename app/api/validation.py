@@ -18,7 +18,7 @@ from app.api.sentences import sentence
 from app.errors import InvalidGroupName, InvalidId, InvalidJson, InvalidMarker, InvalidRequest
 from app.services.rows import DEFAULT_TAG, NO_DESC, Terms
 
-_GROUP_NAME = re.compile(r"[a-z][a-z0-9_-]{2,31}")
+GROUP_NAME = re.compile(r"[a-z][a-z0-9_-]{2,31}")
 _RESERVED_FACE_GROUP = "multi"  # it would collide with the path /groups/multi/search
 _MAX_ID_BYTES = 4096
 _MAX_TAG_BYTES = 256
@@ -68,7 +68,7 @@ def group_name(name: str, *, faces: bool, index: int | None = None) -> str:
     Raises:
         InvalidGroupName: it breaks the rule or is reserved.
     """
-    if not _GROUP_NAME.fullmatch(name):
+    if not GROUP_NAME.fullmatch(name):
         message = (
             "A group name has 3 to 32 characters: a lower-case letter first, then lower-case letters, digits, "
             "underscores or hyphens."

@@ -148,15 +148,26 @@ class EmbeddedTriton:
         data_dir: where the backend folder is put together.
         log_dir: where its log goes.
         cores: cores that its models may use; 0 is all.
+        metrics_port: loopback port of its metrics; 0 is a free one.
     """
 
-    def __init__(self, *, python: Path, model_repository: Path, data_dir: Path, log_dir: Path, cores: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        python: Path,
+        model_repository: Path,
+        data_dir: Path,
+        log_dir: Path,
+        cores: int = 0,
+        metrics_port: int = 0,
+    ) -> None:
         self._python = python.absolute()
         self._found: TritonInstallation | None = None
         self._repository = model_repository.resolve()
         self._data_dir = data_dir.resolve()
         self._log_dir = log_dir.resolve()
         self._cores = cores or len(os.sched_getaffinity(0))
+        self._metrics_port = metrics_port
         self._ports: tuple[int, int, int] | None = None
         self._lock: IO[str] | None = None
         # Told apart from another service's, so that what a killed server left behind can be removed.
@@ -171,6 +182,11 @@ class EmbeddedTriton:
         return f"{_LOOPBACK}:{self._chosen[1]}"
 
     @property
+    def metrics_url(self) -> str:
+        """Where Prometheus finds its metrics."""
+        return f"http://{_LOOPBACK}:{self._chosen[2]}/metrics"
+
+    @property
     def pid(self) -> int | None:
         """Process id while it runs."""
         return self._process.pid
@@ -178,6 +194,7 @@ class EmbeddedTriton:
     async def __aenter__(self) -> Self:
         self._lock = lock(self._data_dir / "triton.lock")
         try:
+            _require_free(self._metrics_port)
             self._found = await asyncio.to_thread(TritonInstallation.find, self._python)
             self._lay_out_backends()
             self._fit_to_machine()
@@ -189,7 +206,8 @@ class EmbeddedTriton:
 
     async def _start(self) -> None:
         for attempt in range(3):
-            self._ports = _free_ports()
+            http, grpc, metrics = _free_ports()
+            self._ports = (http, grpc, self._metrics_port or metrics)
             try:
                 await self._process.start()
             except OperatorError:
@@ -197,6 +215,7 @@ class EmbeddedTriton:
                 if attempt == 2 or not self._log_says("Address already in use", "Unavailable - Socket"):
                     raise
             else:
+                self._log.info("Triton shows its metrics on %s", self.metrics_url)
                 return
 
     async def __aexit__(
@@ -306,6 +325,20 @@ class EmbeddedTriton:
                         if answer.status == 200:
                             return
                 await asyncio.sleep(0.05)
+
+
+def _require_free(port: int) -> None:
+    """Raises OperatorError where the port that was set for the metrics is taken: the server would only say so."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((_LOOPBACK, port))
+        except OSError as error:
+            message = (
+                f"Triton's metrics cannot be shown on port {port} ({(error.strerror or str(error)).lower()}): stop "
+                "what uses it, or choose another with LIKENESS_TRITON_METRICS_PORT."
+            )
+            raise OperatorError(message) from error
 
 
 def _free_ports() -> tuple[int, int, int]:

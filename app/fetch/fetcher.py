@@ -16,6 +16,7 @@ from yarl import URL
 from app.errors import BlockedAddress, FetchFailed, FetchTimeout, TooLarge, UnsupportedUri
 from app.fetch.addresses import IpNetwork, PublicResolver, blocked, literal_address, may_call
 from app.fetch.data_uri import decode_data_uri, is_data_uri
+from app.metrics import FetchMetrics
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _LONGEST_URL: Final = 8192
@@ -53,14 +54,21 @@ class Fetcher:
         limits: sizes, times and networks.
         resolver: finds addresses of names; the system's own where None.
         tls: trust for https, for example in an organisation's own authority; the system's where None.
+        metrics: told of each image.
     """
 
     def __init__(
-        self, limits: FetchLimits, *, resolver: AbstractResolver | None = None, tls: ssl.SSLContext | None = None
+        self,
+        limits: FetchLimits,
+        *,
+        resolver: AbstractResolver | None = None,
+        tls: ssl.SSLContext | None = None,
+        metrics: FetchMetrics | None = None,
     ) -> None:
         self._limits = limits
         self._resolver = resolver
         self._tls = tls
+        self._metrics = metrics or FetchMetrics.unseen()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -102,6 +110,13 @@ class Fetcher:
             FetchFailed: the host cannot be reached, or answers with something else than a whole image.
             FetchTimeout: the host takes too long.
         """
+        source = "data" if is_data_uri(uri) else "url"
+        with self._metrics.calls.one(source):
+            data = await self._fetch(uri)
+        self._metrics.fetched(source, len(data))
+        return data
+
+    async def _fetch(self, uri: str) -> bytes:
         if is_data_uri(uri):
             if len(uri) > _OFF_LOOP_CHARACTERS:
                 return await asyncio.to_thread(decode_data_uri, uri, max_bytes=self._limits.max_bytes)

@@ -9,12 +9,14 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from functools import partial
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import Closing, LikenessError, Overloaded
+from app.errors import Closing, LikenessError, Limit, Overloaded
+from app.metrics import BatchMetrics, InferenceMetrics
 
 Outputs = dict[str, NDArray[Any]]
 
@@ -23,6 +25,7 @@ Outputs = dict[str, NDArray[Any]]
 class _Entry:
     item: NDArray[Any]
     answer: asyncio.Future[Outputs]
+    since: float
     context: Context = field(default_factory=copy_context)
 
 
@@ -37,6 +40,7 @@ class MicroBatcher:
         max_batch: most items in one batch.
         max_waiting: most items that may wait; one more is refused at once.
         in_flight: tells the most batches at work at the same time, which changes with the servers.
+        metrics: told of each batch.
     """
 
     def __init__(
@@ -46,11 +50,13 @@ class MicroBatcher:
         max_batch: int,
         max_waiting: int,
         in_flight: Callable[[], int],
+        metrics: BatchMetrics | None = None,
     ) -> None:
         self._run = run
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._in_flight = in_flight
+        self._metrics = metrics or InferenceMetrics.unseen().batches("")
         # Insertion order of the keys is the order in which their oldest items came.
         self._queues: dict[tuple[Any, ...], deque[_Entry]] = {}
         self._waiting = 0
@@ -81,9 +87,9 @@ class MicroBatcher:
             raise Closing
         if self._waiting >= self._max_waiting:
             message = "Too many images are waiting for the models: try again in a moment."
-            raise Overloaded(message)
+            raise Overloaded(message, limit=Limit.MODEL_QUEUE)
         loop = asyncio.get_running_loop()
-        entry = _Entry(item, loop.create_future())
+        entry = _Entry(item, loop.create_future(), perf_counter())
         key = (item.shape, item.dtype.str)
         self._queues.setdefault(key, deque()).append(entry)
         self._waiting += 1
@@ -133,6 +139,7 @@ class MicroBatcher:
             batch = [entry for entry in batch if not entry.answer.done()]
             if not batch:
                 continue
+            self._metrics.taken(entry.since for entry in batch)
             # In the trace of the oldest item's request: a call can be part of one trace only.
             task = asyncio.create_task(self._serve(batch), context=batch[0].context)
             self._running.add(task)

@@ -17,6 +17,7 @@ from app.errors import BackendUnavailable
 from app.inference.batcher import MicroBatcher, Outputs
 from app.inference.identity import Told
 from app.inference.servers import ModelReplaced, TritonServers
+from app.metrics import InferenceMetrics
 
 _CLOSE_TIMEOUT_S = 2.0
 # A server that was there and has gone is given so long to come back before its callers are told: the embedded one is
@@ -193,6 +194,7 @@ class ServedModel(Generic[SpecT]):
         parse: makes the specification from the model's configuration.
         max_waiting: most items that may wait for it.
         in_flight: batches at work at the same time on each server; 0 is one more than it has instances there.
+        metrics: told of batches, calls and the model.
     """
 
     def __init__(
@@ -203,6 +205,7 @@ class ServedModel(Generic[SpecT]):
         *,
         max_waiting: int,
         in_flight: int,
+        metrics: InferenceMetrics | None = None,
     ) -> None:
         self._servers = servers
         self._role = role
@@ -213,6 +216,7 @@ class ServedModel(Generic[SpecT]):
         self._max_waiting = max_waiting
         self._in_flight = in_flight
         self._told: Told | None = None
+        self._metrics = metrics or InferenceMetrics.unseen()
         self._spec: SpecT | None = None
         self._gone_since: float | None = None
         self._batcher: MicroBatcher | None = None
@@ -247,6 +251,11 @@ class ServedModel(Generic[SpecT]):
         """Whether Triton serves the model at this moment."""
         return await self._servers.ready(self.name, timeout=timeout)
 
+    def sample(self) -> None:
+        """Tells how many items wait at this moment."""
+        waiting = self._batcher.waiting if self._batcher is not None else 0
+        self._metrics.queue(self.name, items=waiting, limit=self._max_waiting)
+
     async def close(self) -> None:
         """Refuses new items and ends those at work."""
         if self._batcher is not None:
@@ -274,12 +283,17 @@ class ServedModel(Generic[SpecT]):
             max_batch=spec.max_batch,
             max_waiting=self._max_waiting,
             in_flight=partial(self._servers.slots, self.name, self._in_flight),
+            metrics=self._metrics.batches(self.name),
         )
+        self._metrics.served(self.name, spec.model_id)
         self._spec = spec
         self._told = told
 
     async def _run(self, told: Told, batch: NDArray[Any]) -> Outputs:
-        attempt = partial(self._servers.infer, self.name, told, {self._input: batch}, self._outputs)
+        async def attempt() -> Outputs:
+            with self._metrics.calls.one(self.name):
+                return await self._servers.infer(self.name, told, {self._input: batch}, self._outputs)
+
         try:
             return await self._patiently(attempt)
         except ModelReplaced as error:

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from app.errors import Overloaded
+from app.errors import Limit, Overloaded
+from app.metrics import WorkMetrics
 
 
 class Admission:
@@ -17,10 +18,13 @@ class Admission:
         behind: images that may be at work behind them, in the background, at the same time.
         linger_s: seconds for which a request that has ended still counts for the background: to a client that asks
             one thing after the other the pauses in between do not look like peace.
+        limit: what is full where no permit is free.
     """
 
-    def __init__(self, permits: int, *, behind: int = 1, linger_s: float = 0.5) -> None:
+    def __init__(self, permits: int, *, behind: int = 1, linger_s: float = 0.5, limit: Limit = Limit.REQUESTS) -> None:
         self._linger_s = linger_s
+        self._limit = limit
+        self._permits = permits
         self._free = permits
         self._at_work = 0
         self._most_behind = behind
@@ -35,7 +39,7 @@ class Admission:
         """
         if self._free <= 0:
             message = "The service has as many requests at work as it takes: try again in a moment."
-            raise Overloaded(message)
+            raise Overloaded(message, limit=self._limit)
 
     @asynccontextmanager
     async def permit(self) -> AsyncIterator[None]:
@@ -70,6 +74,12 @@ class Admission:
         finally:
             self._behind -= 1
             self._wake()
+
+    def sample(self, metrics: WorkMetrics) -> None:
+        """Tells how many are at work at this moment."""
+        metrics.permits.set(self._permits)
+        metrics.permits_used.set(self._permits - self._free)
+        metrics.background.set(self._behind)
 
     def _left(self) -> None:
         self._at_work -= 1

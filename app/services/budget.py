@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from app.errors import Overloaded
+from app.errors import Limit, Overloaded
+from app.metrics import WorkMetrics
 
 
 class MemoryBudget:
@@ -69,13 +70,17 @@ class MemoryBudget:
         """
         if size > self._free:
             message = "Too many large requests are being received: try again in a moment."
-            raise Overloaded(message)
+            raise Overloaded(message, limit=Limit.BODIES)
         self._free -= size
 
     def give_back(self, size: int) -> None:
         """Returns bytes that ``take`` took."""
         self._free += size
         self._grant()
+
+    def sample(self, metrics: WorkMetrics, name: str) -> None:
+        """Tells how it stands at this moment."""
+        metrics.budget(name, total=self._total, free=self._free)
 
     def _grant(self) -> None:
         while self._waiters and self._waiters[0][0] <= self._free:

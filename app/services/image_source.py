@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.fetch import Fetcher, is_data_uri
+from app.metrics import WorkMetrics
 from app.services.budget import MemoryBudget
 from app.services.threads import in_thread
 from app.stages import Stage, stage
@@ -89,6 +90,11 @@ class ImageSource:
                     partial(decode, data, max_pixels=self._limits.max_pixels, needed_side=needed_side)
                 )
             yield image
+
+    def sample(self, metrics: WorkMetrics) -> None:
+        """Tells how much memory images hold at this moment."""
+        self._fetched.sample(metrics, "fetched_images")
+        self._decoded.sample(metrics, "decoded_images")
 
     async def in_thread(self, work: Callable[[], ResultT]) -> ResultT:
         """Runs ``work`` in a worker thread; a cancelled caller leaves only after it ended: it still holds memory."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,9 +22,11 @@ from app.errors import (
     InternalError,
     JobNotFound,
     LikenessError,
+    Limit,
     ModelMismatch,
     Overloaded,
 )
+from app.metrics import StageMetrics, WorkMetrics
 from app.services.admission import Admission
 from app.services.face_search import FaceSearch
 from app.services.image_search import ImageSearch
@@ -111,6 +114,8 @@ class Jobs:
         admission: lets images pass when requests leave room.
         limits: what they may cost.
         shared: whether the folder belongs to a service of several processes, which has cleaned and locked it.
+        metrics: told of each image.
+        stages: told where its time went.
     """
 
     def __init__(
@@ -123,6 +128,8 @@ class Jobs:
         admission: Admission,
         limits: JobLimits,
         shared: bool = False,
+        metrics: WorkMetrics,
+        stages: StageMetrics,
     ) -> None:
         self._folder = folder
         self._store = store
@@ -130,6 +137,8 @@ class Jobs:
         self._faces = faces
         self._admission = admission
         self._limits = limits
+        self._metrics = metrics
+        self._stages = stages
         self._jobs: dict[str, _Job] = {}
         self._coming = 0
         self._turn = asyncio.Lock()  # first come, first served
@@ -187,6 +196,11 @@ class Jobs:
         found = await asyncio.to_thread(self._all)
         return [_report(job) for job in reversed(found)]
 
+    def sample(self) -> None:
+        """Tells how many imports are in each state."""
+        found = Counter(job.folder.state for job in self._jobs.values())
+        self._metrics.jobs({state.value: found[state] for state in JobState})
+
     async def cancel(self, id: str) -> JobReport:  # noqa: A002
         """Ends an import; what it stored stays. One that has ended is left as it is. Raises JobNotFound."""
         if id in self._jobs and self._jobs[id].folder.is_kept:
@@ -240,7 +254,8 @@ class Jobs:
         ended = [job for job in kept if job.state.is_final]
         for _ in range(len(kept) + self._coming - self._limits.most + 1):
             if not ended:
-                raise Overloaded("As many imports as may be are waiting or running: try again when one has ended.")
+                message = "As many imports as may be are waiting or running: try again when one has ended."
+                raise Overloaded(message, limit=Limit.IMPORTS)
             ended.pop(0).remove()
         for id in [id for id, job in self._jobs.items() if not job.folder.is_kept]:  # noqa: A001
             del self._jobs[id]
@@ -271,7 +286,9 @@ class Jobs:
 
     async def _work(self, folder: JobFolder, images: Generator[tuple[int, Entry], None, None]) -> None:
         for index, entry in images:  # shared: each is taken once
-            folder.note(index, await self._outcome(folder, index, entry))
+            error = await self._outcome(folder, index, entry)
+            folder.note(index, error)
+            self._metrics.image("ok" if error is None else error.code)
 
     async def _outcome(self, folder: JobFolder, index: int, entry: Entry) -> JobError | None:
         new = entry.new
@@ -283,10 +300,11 @@ class Jobs:
         while True:
             try:
                 async with self._admission.behind(), asyncio.timeout(self._limits.image_timeout_s):
-                    if folder.facts.family is Family.FACE:
-                        await self._faces.add(folder.facts.group, new)
-                    else:
-                        await self._images.add(folder.facts.group, new.image)
+                    with self._stages.stopwatch():
+                        if folder.facts.family is Family.FACE:
+                            await self._faces.add(folder.facts.group, new)
+                        else:
+                            await self._images.add(folder.facts.group, new.image)
             except TimeoutError:
                 error: LikenessError = DeadlineExceeded("The image took too long.")
             except (Overloaded, BackendUnavailable) as busy:

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
-from app.errors import DamagedFile, IdExists, ModelMismatch, Overloaded
+from app.errors import DamagedFile, IdExists, Limit, ModelMismatch, Overloaded
 from app.inference.models import EmbedderSpec
 from app.services.rows import embedding_space
 from app.store.batches import batches
@@ -115,7 +115,8 @@ class GroupTransfer:
     @contextmanager
     def _permit(self) -> Iterator[None]:
         if not self._free:
-            raise Overloaded("As many groups as may be are being exported or restored: try again later.")
+            message = "As many groups as may be are being exported or restored: try again later."
+            raise Overloaded(message, limit=Limit.TRANSFERS)
         self._free -= 1
         try:
             yield

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from app.errors import BackendUnavailable, LikenessError
+from app.metrics import StoreMetrics
 from app.store.engine import Engine
 from app.store.group import Group
 from app.store.milvus_errors import UNAVAILABLE
@@ -46,6 +47,7 @@ class Connection:
         timeout_s: float,
         pending: Path | None,
         locks: str | None,
+        metrics: StoreMetrics,
     ) -> None:
         self._uri = uri
         self._token = token
@@ -56,6 +58,7 @@ class Connection:
         self._pending = pending
         self._locks = locks
         self._turns: Turns | None = None
+        self._metrics = metrics
         self._engine: Engine | None = None
         self._groups: dict[tuple[Family, str], Group] = {}
         self._known = False
@@ -99,6 +102,13 @@ class Connection:
         if self._engine is None:
             return None
         return EngineFacts(self._engine.profile.engine, self._engine.profile.version, self.partition_keys.decision)
+
+    def sample(self) -> None:
+        """Tells of the groups and rows that are known without asking Milvus."""
+        for family in Family:
+            counts = [group.known_rows for (of, _), group in self._groups.items() if of is family]
+            counted = [rows for rows in counts if rows is not None]
+            self._metrics.groups(family, number=len(counts), counted=len(counted), rows=sum(counted))
 
     async def ping(self) -> None:
         """Raises BackendUnavailable unless Milvus answers within two seconds."""
@@ -220,6 +230,7 @@ class Connection:
                 database=self._database,
                 timeout_s=self._timeout_s,
                 pending=self._pending,
+                metrics=self._metrics,
             )
         async with self._registry_lock:
             registry = await self._prepared(self._engine)

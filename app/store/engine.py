@@ -14,7 +14,9 @@ from pymilvus import AsyncMilvusClient, DataType
 from pymilvus.exceptions import MilvusException
 
 from app.errors import BackendUnavailable, LikenessError
+from app.metrics import StoreMetrics
 from app.store import filters
+from app.store.measured import MeasuredClient
 from app.store.milvus_errors import FOREIGN, NOT_LOADED, UNAVAILABLE, is_of_missing, translated
 from app.store.pending import PendingRows
 from app.store.profile import EXACT, EngineProfile, VectorIndex, profile_for
@@ -25,8 +27,6 @@ from app.store.version import version_of
 T = TypeVar("T")
 
 _CONNECT_TIMEOUT_S = 3.0
-# Less often than servers allow by default (five minutes); more often they hang up on a client for it.
-_GRPC = {"grpc.keepalive_time_ms": 600_000, "grpc.keepalive_permit_without_calls": False}
 _DEFINITION_TIMEOUT_S = 60.0  # creating and loading a collection takes seconds on a server
 
 _log = logging.getLogger("likeness.store")
@@ -40,7 +40,7 @@ class Engine:
     """
 
     def __init__(
-        self, client: AsyncMilvusClient, profile: EngineProfile, timeout_s: float, pending: PendingRows | None
+        self, client: MeasuredClient, profile: EngineProfile, timeout_s: float, pending: PendingRows | None
     ) -> None:
         self._client = client
         self._pending = pending
@@ -56,7 +56,14 @@ class Engine:
 
     @classmethod
     async def connect(
-        cls, *, uri: str, token: str, database: str, timeout_s: float, pending: Path | None = None
+        cls,
+        *,
+        uri: str,
+        token: str,
+        database: str,
+        timeout_s: float,
+        pending: Path | None = None,
+        metrics: StoreMetrics | None = None,
     ) -> Self:
         """Connects and finds out which engine it is.
 
@@ -66,17 +73,13 @@ class Engine:
             database: Milvus database, empty for the default one.
             timeout_s: seconds that one call may take.
             pending: folder for replacements under way, where the engine may die with half of one done.
+            metrics: told of every call.
 
         Raises:
             BackendUnavailable: it does not answer.
         """
-        # pymilvus logs a traceback for every failed call; what failed is told by our own errors.
-        for name in ("pymilvus", "pymilvus.milvus_client"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
         limit = min(timeout_s, _CONNECT_TIMEOUT_S)
-        client = AsyncMilvusClient(
-            uri=uri, token=token, db_name=database, timeout=limit, dedicated=True, grpc_options=_GRPC
-        )
+        client = MeasuredClient.of(uri=uri, token=token, database=database, timeout_s=limit, metrics=metrics)
         try:
             profile = profile_for(await version_of(client, limit))
         except BaseException:

@@ -22,6 +22,7 @@ class Group:
         rows: its rows in Milvus.
         lock: readers of rows and counters against writers.
         removed: whether it is no longer in the registry; those who waited for the lock must look.
+        known_rows: how many rows it had when that was last known; None until they are first counted.
     """
 
     def __init__(self, engine: Engine, registration: Registration) -> None:
@@ -29,6 +30,7 @@ class Group:
         self.rows = Rows(engine, registration)
         self.lock = ReadersWriterLock()
         self.removed = False
+        self.known_rows: int | None = None
         self._sealing = Sealing(engine, registration.collection)
         self._counts: TagCounts | None = None
         self._scan = asyncio.Lock()
@@ -43,6 +45,7 @@ class Group:
                 async for tag in self.rows.scan_tags():
                     counts.add(tag)
                 self._counts = counts
+                self.known_rows = counts.rows
             return self._counts
 
     @contextmanager
@@ -60,6 +63,7 @@ class Group:
             for tag in added:
                 counts.add(tag)
             self._counts = counts
+            self.known_rows = counts.rows
 
     def wrote(self, rows: int) -> None:
         """Takes note of rows that were added."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import Closing, GroupExists, IdExists, ImageNotFound, ModelMismatch
+from app.metrics import StoreMetrics
 from app.stages import Stage, stage
 from app.store.access import Access
 from app.store.connection import Connection
@@ -42,6 +43,7 @@ class GroupStore:
         locks: what keeps apart the processes that use this Milvus: a folder that those of one machine share, or the
             URL of a Redis for those of several; empty for a folder that is found by itself, ``None`` for a Milvus that
             no other process uses.
+        metrics: told of calls to Milvus, and of groups.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class GroupStore:
         timeout_s: float,
         pending: Path | None = None,
         locks: str | None = None,
+        metrics: StoreMetrics | None = None,
     ) -> None:
         self._prefix = prefix
         self._connection = Connection(
@@ -66,6 +69,7 @@ class GroupStore:
             timeout_s=timeout_s,
             pending=pending,
             locks=locks,
+            metrics=metrics or StoreMetrics.unseen(),
         )
         self._access = Access(self._connection)
 
@@ -89,6 +93,10 @@ class GroupStore:
     def facts(self) -> EngineFacts | None:
         """Which engine Milvus is, and whether new groups get partition keys; None until it has answered."""
         return self._connection.facts()
+
+    def sample(self) -> None:
+        """Tells of the groups and rows that are known without asking Milvus."""
+        self._connection.sample()
 
     def forget(self) -> None:
         """Drops what may be wrong after the engine was restarted: loaded collections and counters."""

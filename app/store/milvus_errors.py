@@ -38,14 +38,21 @@ def status_of(error: grpc.RpcError) -> grpc.StatusCode:
     return error.code()
 
 
+def code_of(error: BaseException) -> int | None:
+    """Milvus's code, where it is an error of Milvus."""
+    return error.code if isinstance(error, MilvusException) else None
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether Milvus answered, and that the call is wrong in itself."""
+    if isinstance(error, grpc.RpcError):
+        return status_of(error) in _REFUSED_BY_GRPC
+    return code_of(error) in _REFUSED or isinstance(error, ParamError | DataNotMatchException)
+
+
 def translated(error: Exception) -> LikenessError:
     """The error of ours that stands for one of ``FOREIGN``."""
-    refused = False
-    if isinstance(error, grpc.RpcError):
-        refused = status_of(error) in _REFUSED_BY_GRPC
-    elif isinstance(error, MilvusException):
-        refused = error.code in _REFUSED or isinstance(error, ParamError | DataNotMatchException)
-    if refused:
+    if is_refusal(error):
         _log.error("Milvus refused a call: %s", error)
         return InternalError("Milvus refused a call of this service; the service's log says why.")
     _log.warning("Milvus does not answer: %s", error)

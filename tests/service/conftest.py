@@ -16,12 +16,13 @@ _LIMITS = {
     "import_max_bytes": "100000",
     "imports": "2",
     "transfers": "1",
+    "log_format": "json",
 }
 
 
 @pytest.fixture(scope="session")
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service that admits one request, keeps two imports and moves one group at a time, all of them small."""
+    """A service that admits one request, keeps two imports and moves one group at a time, all of them small; it logs JSON."""
     folder = tmp_path_factory.mktemp("narrow")
     with RunningService(folder / "data", fetch_allow_networks="127.0.0.0/8", **_LIMITS) as service:
         yield service

@@ -201,6 +201,17 @@ def test_a_port_that_is_taken_is_told_before_anything_is_started(tmp_path: Path)
     assert not (tmp_path / "data").exists()
 
 
+def test_a_port_for_tritons_metrics_that_is_taken_is_told_with_what_to_do(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        data = str(tmp_path / "data")
+        line = refused(LIKENESS_PORT=str(free_port()), LIKENESS_DATA_DIR=data, LIKENESS_TRITON_METRICS_PORT=port)
+    assert f"Triton's metrics cannot be shown on port {port} (address already in use)" in line
+    assert "LIKENESS_TRITON_METRICS_PORT" in line
+
+
 def test_a_missing_triton_environment_is_told_with_what_to_do(tmp_path: Path) -> None:
     line = refused(
         LIKENESS_PORT=str(free_port()),

@@ -81,7 +81,7 @@ def test_what_goes_wrong_later_breaks_the_connection(streams: Streams) -> None:
     with streams.asked("/breaking") as response, pytest.raises((http.client.IncompleteRead, ConnectionError)):
         response.read()
     output = streams.output.read_text()
-    assert output.count("the answer broke off: It failed.") == 1
+    assert output.count("The answer broke off: It failed.") == 1
     assert "previous response" not in output
 
 
@@ -94,3 +94,9 @@ def test_a_client_that_hangs_up_stops_the_work(streams: Streams) -> None:
     while streams.ended() == before and time.monotonic() < deadline:
         time.sleep(0.02)
     assert streams.ended() == before + 1
+
+
+def test_the_log_tells_how_an_answer_in_pieces_ended(streams: Streams) -> None:
+    told = [line.split(" ") for line in streams.output.read_text().splitlines() if "likeness.access" in line]
+    ends = {(line[1], line[2]) for line in told}
+    assert {("/whole", "200"), ("/failing", "503"), ("/late", "504"), ("/breaking", "500"), ("/endless", "499")} <= ends

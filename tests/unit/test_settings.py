@@ -52,6 +52,7 @@ def test_every_kind_of_value_is_read() -> None:
         ("LIKENESS_FACE_THRESHOLD", "nan", "LIKENESS_FACE_THRESHOLD is 'nan': it must be a number of at least 0 and at most 1."),
         ("LIKENESS_FACE_THRESHOLD", "2", "LIKENESS_FACE_THRESHOLD is '2': it must be a number of at least 0 and at most 1."),
         ("LIKENESS_LOG_LEVEL", "loud", "LIKENESS_LOG_LEVEL is 'loud': it must be debug, info, warning or error."),
+        ("LIKENESS_LOG_FORMAT", "xml", "LIKENESS_LOG_FORMAT is 'xml': it must be human or json."),
         ("LIKENESS_FETCH_ALLOW_NETWORKS", "home", "LIKENESS_FETCH_ALLOW_NETWORKS is 'home': it must be networks such as 10.0.0.0/8, separated by commas."),
         ("LIKENESS_MILVUS_URI", "nonsense", "LIKENESS_MILVUS_URI is 'nonsense': it must be a URI such as http://host:19530."),
         ("LIKENESS_TRITON_URL", "http://triton:8001", "LIKENESS_TRITON_URL is 'http://triton:8001': it must be host:port of the gRPC endpoint, without http://, or several, separated by commas."),

@@ -1,0 +1,65 @@
+"""The client of Milvus with a clock: each of its calls is counted and timed."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from typing import Any, Self
+
+from pymilvus import AsyncMilvusClient
+
+from app.metrics import Calls, StoreMetrics
+from app.store.milvus_errors import FOREIGN, NOT_LOADED, code_of, is_refusal
+
+# Less often than servers allow by default (five minutes); more often they hang up on a client for it.
+_GRPC = {"grpc.keepalive_time_ms": 600_000, "grpc.keepalive_permit_without_calls": False}
+
+
+class MeasuredClient:
+    """Stands for a client and does what it does; each method is one operation in the series.
+
+    Args:
+        client: does the work.
+        metrics: told of every call.
+    """
+
+    def __init__(self, client: AsyncMilvusClient, metrics: StoreMetrics) -> None:
+        self._client = client
+        self._calls = Calls(metrics.total, metrics.seconds, _outcome)
+
+    @classmethod
+    def of(cls, *, uri: str, token: str, database: str, timeout_s: float, metrics: StoreMetrics | None) -> Self:
+        """A client that connects to ``uri`` with its first call."""
+        # pymilvus logs a traceback for every failed call; what failed is told by our own errors.
+        for name in ("pymilvus", "pymilvus.milvus_client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        client = AsyncMilvusClient(
+            uri=uri, token=token, db_name=database, timeout=timeout_s, dedicated=True, grpc_options=_GRPC
+        )
+        return cls(client, metrics or StoreMetrics.unseen())
+
+    async def close(self) -> None:
+        """Closes the client."""
+        await self._client.close()
+
+    def __getattr__(self, operation: str) -> Any:
+        method = getattr(self._client, operation)
+
+        @functools.wraps(method)
+        async def measured(*arguments: Any, **options: Any) -> Any:
+            with self._calls.one(operation):
+                return await method(*arguments, **options)
+
+        setattr(self, operation, measured)  # found without coming here from now on
+        return measured
+
+
+def _outcome(error: BaseException) -> str:
+    if isinstance(error, asyncio.CancelledError):
+        return "cancelled"
+    if not isinstance(error, FOREIGN):
+        return "failed"
+    if code_of(error) == NOT_LOADED:
+        return "not_loaded"  # as after a restart of Milvus; the call is made again once it is
+    return "refused" if is_refusal(error) else "unavailable"
