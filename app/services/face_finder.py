@@ -35,7 +35,7 @@ from app.vision.quadrilateral import Quadrilateral
 from app.vision.quarters import QUARTERS
 
 # How often a tilted face is set upright and looked at again: a first guess of its tilt can be off by another 40°.
-_STRAIGHTENINGS = 2
+STRAIGHTENINGS = 2
 # Share of a given box that must lie in the image: faces at its edge do, and what shows nothing would match its like.
 _LEAST_INSIDE = 0.25
 
@@ -70,7 +70,7 @@ class FaceFinder:
             quarter, found = await self._glance(image, frame, spec)
         standing = await self._straightened(image, spec, quarter, found)
         faces = [face for face, _ in standing]
-        most = _quarter_of_most([stands for _, stands in standing])
+        most = quarter_of_most([stands for _, stands in standing])
         if most is None or most == quarter:
             return largest_first(faces)
         again = await self._straightened(image, spec, most, await self._detected(image, frame, most, spec))
@@ -170,7 +170,7 @@ class FaceFinder:
     async def _best(self, image: Image, seen: Sequence[Look], to_image: Matrix, expected: Matrix) -> Look | None:
         """The look with the most merit, and again with the face set upright where it was tilted; None of none."""
         best = max(seen, key=lambda look: look.merit, default=None)
-        for _ in range(_STRAIGHTENINGS):
+        for _ in range(STRAIGHTENINGS):
             if best is None or not best.is_tilted():
                 break
             straight = tilted_by(roll(mapped(best.landmarks, inverse(to_image))), to_image)
@@ -188,6 +188,6 @@ class FaceFinder:
         return outputs[BOXES], outputs[SCORES], outputs[LANDMARKS]
 
 
-def _quarter_of_most(quarters: Sequence[int]) -> int | None:
+def quarter_of_most(quarters: Sequence[int]) -> int | None:
     """The quarter that more than half of the faces stand in, if any."""
     return next((quarter for quarter, count in Counter(quarters).items() if count * 2 > len(quarters)), None)
