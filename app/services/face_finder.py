@@ -96,8 +96,8 @@ class FaceFinder:
             raise InvalidBoundingBox(message)
         spec = await self._detector.spec()
         to_image, upright = around_quadrilateral(box), box_in_close_up(box.width, box.height)
-        shown = await self._source.in_thread(partial(close_up, image, to_image))
-        best = await self._best(image, await self._looks(shown, tuple(QUARTERS), upright), to_image, upright)
+        _, seen = await self._closely(image, to_image, tuple(QUARTERS), upright)
+        best = await self._best(image, seen, to_image, upright)
         if best is not None and best.is_face(spec.score_threshold):
             landmarks = best.landmarks
         else:
@@ -157,8 +157,7 @@ class FaceFinder:
         self, image: Image, spec: DetectorSpec, quarter: int, face: Face
     ) -> tuple[Face, int] | None:
         to_image, upright = around(face.box), box_in_close_up(face.width, face.height)
-        shown = await self._source.in_thread(partial(close_up, image, to_image))
-        first = await self._looks(shown, (quarter,), upright)
+        shown, first = await self._closely(image, to_image, (quarter,), upright)
         if first and first[0].is_sure(face.landmarks, max(face.width, face.height)):
             return face.with_landmarks((face.landmarks + first[0].landmarks) / 2), quarter
         others = tuple(turn for turn in QUARTERS if turn != quarter)
@@ -174,12 +173,27 @@ class FaceFinder:
             if best is None or not best.is_tilted():
                 break
             straight = tilted_by(roll(mapped(best.landmarks, inverse(to_image))), to_image)
-            shown = await self._source.in_thread(partial(close_up, image, straight))
-            best = max([best, *await self._looks(shown, (0,), expected)], key=lambda look: look.merit)
+            _, again = await self._closely(image, straight, (0,), expected)
+            best = max([best, *again], key=lambda look: look.merit)
         return best
+
+    async def _closely(
+        self, image: Image, to_image: Matrix, quarters: Sequence[int], expected: Matrix
+    ) -> tuple[CloseUp, list[Look]]:
+        """A close-up, and the looks at its turns."""
+
+        def shown_and_turned() -> tuple[CloseUp, Image]:  # in one go: a way to a thread and back is not free
+            shown = close_up(image, to_image)
+            return shown, strip(shown, quarters)
+
+        shown, turns = await self._source.in_thread(shown_and_turned)
+        return shown, await self._seen(shown, quarters, turns, expected)
 
     async def _looks(self, shown: CloseUp, quarters: Sequence[int], expected: Matrix) -> list[Look]:
         turns = await self._source.in_thread(partial(strip, shown, quarters))
+        return await self._seen(shown, quarters, turns, expected)
+
+    async def _seen(self, shown: CloseUp, quarters: Sequence[int], turns: Image, expected: Matrix) -> list[Look]:
         candidates = await self._candidates(turns)
         return await self._source.in_thread(partial(looks, shown, quarters, candidates, expected))
 
