@@ -33,6 +33,15 @@ class Letterbox:
         pixels = np.ascontiguousarray(np.rot90(self.pixels, quarters))
         return Letterbox(pixels, self.scale_x, self.scale_y, (self.quarters + quarters) % 4)
 
+    def rescaled(self, scale: tuple[float, float]) -> Letterbox:
+        """The same, as the input of an image of which only a smaller one was there.
+
+        Args:
+            scale: what the smaller one has of each of its pixels, horizontally and vertically.
+        """
+        assert not self.quarters, "scale first, then turn"
+        return Letterbox(self.pixels, self.scale_x * scale[0], self.scale_y * scale[1])
+
     def smaller(self, *, long_side: int, multiple: int) -> Letterbox:
         """An unturned one scaled down further, for a look that needs no detail."""
         assert not self.quarters, "scale first, then turn"

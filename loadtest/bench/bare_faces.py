@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.catalogue.roles import BOXES, EMBEDDING, LANDMARKS, SCORES, Role
+from app.services.face_finder import OVERSAMPLING as FACE_OVERSAMPLING
 from app.services.face_finder import STRAIGHTENINGS, quarter_of_most
 from app.services.image_pipeline import OVERSAMPLING
 from app.stages import Stage, stage
@@ -20,12 +21,13 @@ from app.vision.close_up import (
     around,
     box_in_close_up,
     close_up,
+    is_detailed,
     looks,
     strip,
     tilted_by,
     upright_merit,
 )
-from app.vision.decode import decode
+from app.vision.decode import decode, read_header
 from app.vision.detection import Face, faces_from_candidates, largest_first, without_doubles
 from app.vision.homography import Matrix, inverse, mapped
 from app.vision.letterbox import Letterbox, letterbox, squash
@@ -37,6 +39,25 @@ _MOST_PIXELS = 64_000_000
 
 Image = NDArray[np.uint8]
 Candidates = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+
+
+class _Opened:
+    """What ``OpenImage`` is to the service."""
+
+    def __init__(self, file: bytes, needed_side: int) -> None:
+        header = read_header(file, max_pixels=_MOST_PIXELS)
+        self.width, self.height = header.width, header.height
+        self._file = file
+        self.pixels = decode(file, max_pixels=_MOST_PIXELS, needed_side=needed_side)
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        height, width = self.pixels.shape[:2]
+        return width / self.width, height / self.height
+
+    def make_whole(self) -> None:
+        if self.scale != (1.0, 1.0):
+            self.pixels = decode(self._file, max_pixels=_MOST_PIXELS)
 
 
 class BareImages:
@@ -93,15 +114,16 @@ class BareFaces:
 
     def _chips(self, file: bytes) -> list[Image]:
         with stage(Stage.DECODE):
-            image = decode(file, max_pixels=_MOST_PIXELS)
+            image = _Opened(file, self._spec.input_long_side * FACE_OVERSAMPLING)
         with stage(Stage.DETECT):
             faces = self._faces(image)
         cut = partial(aligned_chip, template=self._embedder.alignment_template, size=self._embedder.input_size)
         with stage(Stage.ALIGN):
-            return [cut(image, face.landmarks) for face in faces]
+            return [cut(image.pixels, face.landmarks, scale=image.scale) for face in faces]
 
-    def _faces(self, image: Image) -> list[Face]:
-        frame = letterbox(image, long_side=self._spec.input_long_side, multiple=self._spec.input_multiple)
+    def _faces(self, image: _Opened) -> list[Face]:
+        frame = letterbox(image.pixels, long_side=self._spec.input_long_side, multiple=self._spec.input_multiple)
+        frame = frame.rescaled(image.scale)
         quarter, found = 0, self._detected(image, frame, 0)
         if not found:
             quarter, found = self._glance(image, frame)
@@ -113,18 +135,18 @@ class BareFaces:
         again = self._straightened(image, most, self._detected(image, frame, most))
         return without_doubles([*faces, *(face for face, _ in again)], self._spec.nms_iou)
 
-    def _detected(self, image: Image, frame: Letterbox, quarter: int) -> list[Face]:
+    def _detected(self, image: _Opened, frame: Letterbox, quarter: int) -> list[Face]:
         turned = frame.turned(quarter) if quarter else frame
         return faces_from_candidates(
             *self._candidates(turned.pixels),
             turned,
-            width=image.shape[1],
-            height=image.shape[0],
+            width=image.width,
+            height=image.height,
             score_threshold=self._spec.score_threshold,
             nms_iou=self._spec.nms_iou,
         )
 
-    def _glance(self, image: Image, frame: Letterbox) -> tuple[int, list[Face]]:
+    def _glance(self, image: _Opened, frame: Letterbox) -> tuple[int, list[Face]]:
         small = frame.smaller(long_side=self._spec.input_long_side // 2, multiple=self._spec.input_multiple)
         turns = QUARTERS[1:]
         glances = [self._detected(image, small, quarter) for quarter in turns]
@@ -137,13 +159,15 @@ class BareFaces:
             return 0, []
         return turns[best], self._detected(image, frame, turns[best]) or glances[best]
 
-    def _straightened(self, image: Image, quarter: int, faces: Sequence[Face]) -> list[tuple[Face, int]]:
+    def _straightened(self, image: _Opened, quarter: int, faces: Sequence[Face]) -> list[tuple[Face, int]]:
+        if not all(is_detailed(face.box, image.scale) for face in faces):
+            image.make_whole()
         looked_at = [self._look_closely(image, quarter, face) for face in faces]
         return [each for each in looked_at if each is not None]
 
-    def _look_closely(self, image: Image, quarter: int, face: Face) -> tuple[Face, int] | None:
+    def _look_closely(self, image: _Opened, quarter: int, face: Face) -> tuple[Face, int] | None:
         to_image, upright = around(face.box), box_in_close_up(face.width, face.height)
-        shown = close_up(image, to_image)
+        shown = close_up(image.pixels, to_image, image.scale)
         first = self._looks(shown, (quarter,), upright)
         if first and first[0].is_sure(face.landmarks, max(face.width, face.height)):
             return face.with_landmarks((face.landmarks + first[0].landmarks) / 2), quarter
@@ -154,7 +178,7 @@ class BareFaces:
             if best is None or not best.is_tilted():
                 break
             straight = tilted_by(roll(mapped(best.landmarks, inverse(to_image))), to_image)
-            again = self._looks(close_up(image, straight), (0,), upright)
+            again = self._looks(close_up(image.pixels, straight, image.scale), (0,), upright)
             best = max([best, *again], key=lambda look: look.merit)
         if best is None or not best.is_face(self._spec.score_threshold):
             return None
