@@ -70,7 +70,7 @@ class OpenImage:
 
     async def make_whole(self) -> None:
         """Decodes all pixels, for what is too small to be seen otherwise."""
-        self.pixels = self.pixels[:0]  # the memory that is held for the image is for one of the two
+        self.pixels = np.zeros((0, 0, 3), np.uint8)  # the memory that is held for the image is for one of the two
         with stage(Stage.DECODE):
             self.pixels = await self._source.decoded(self._data, None)
 
