@@ -8,6 +8,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+DISTURBED = 0.05
+"""Share of the cores' time that other processes may take before a measurement counts as disturbed."""
+
 
 class Machine(msgspec.Struct, tag="machine", frozen=True):
     """Where and with what a run was made."""

@@ -6,11 +6,10 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 
-from loadtest.bench.measurements import BatchCost, Machine, Measurement, Record, median, ratios
+from loadtest.bench.measurements import DISTURBED, BatchCost, Machine, Measurement, Record, median, ratios
 from loadtest.bench.targets import targets
 
 _STAGES = ("fetch", "decode", "detect", "align", "quality", "embed", "search", "http")
-_DISTURBED = 0.05
 
 
 def markdown(records: Sequence[Record]) -> str:
@@ -45,7 +44,7 @@ def markdown(records: Sequence[Record]) -> str:
 
 def _head(machine: Machine, runs: Sequence[Measurement]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
-    disturbed = [each for each in runs if each.others > _DISTURBED]
+    disturbed = [each for each in runs if each.others > DISTURBED]
     worst = max((each.others for each in runs), default=0.0)
     return (
         "# What the service makes of its machine\n\n"
@@ -53,7 +52,7 @@ def _head(machine: Machine, runs: Sequence[Measurement]) -> str:
         f"Medians of {len({each.round for each in runs})} rounds, all ways in turns; ratios are made in each round. "
         "Clients and the photo server share these cores where the machine has no others. Photos are composed from "
         "portraits at run time: 640×480 and 4000×3000 pixels, JPEG quality 90, with a camera's grain. "
-        f"Other work on the machine took more than {_DISTURBED:.0%} of the cores during {len(disturbed)} of "
+        f"Other work on the machine took more than {DISTURBED:.0%} of the cores during {len(disturbed)} of "
         f"{len(runs)} measurements (at most {worst:.0%})."
     )
 

@@ -20,14 +20,12 @@ from loadtest.bench.bare_loop import BareProcesses, Loop
 from loadtest.bench.bare_models import Models, Sessions, TritonModels, detector, embedder, largest_batch
 from loadtest.bench.batch_statistics import BatchStatistics, mean_batches
 from loadtest.bench.http_load import Load, load, request
-from loadtest.bench.measurements import BatchCost, Measurement, median, quantiles
+from loadtest.bench.measurements import DISTURBED, BatchCost, Measurement, median, quantiles
 from loadtest.bench.photo_host import PhotoHost
 from loadtest.bench.photos import Scene
 from loadtest.bench.processor_time import ProcessorTime, names_of, processor_time
 from tests.running_service import RunningService
 
-# A measurement during which others took more than this share of the cores is made again.
-_DISTURBED = 0.05
 _BATCH_TURNS = 25
 _ENROLLED = 0.9  # an enrolled photo's own score is 1, but for what JPEG decoding at another scale does
 
@@ -205,7 +203,7 @@ class Rounds:
     def _undisturbed(self, measured: Callable[[], Measurement]) -> Measurement:
         best = measured()
         for _ in range(self._plan.retries):
-            if best.others <= _DISTURBED:
+            if best.others <= DISTURBED:
                 break
             best = min(best, measured(), key=lambda each: each.others)
         self._tell(best)
