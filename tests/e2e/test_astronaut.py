@@ -197,7 +197,7 @@ def test_where_one_face_is_allowed_several_are_refused(tmp_path_factory: pytest.
         assert service.call("POST", f"{group}/add", {"image": {"uri": data_uri(encoded(astronaut()))}}).status == 200
 
 
-@pytest.mark.parametrize(("side", "canvas"), [(2800, (4000, 3000)), (200, (3000, 2000))])
+@pytest.mark.parametrize(("side", "canvas"), [(2800, (4000, 3000)), (450, (2600, 1900))])
 def test_a_face_is_found_where_it_lies_in_a_large_photo_whether_it_is_large_or_small_there(
     service: RunningService, group: str, side: int, canvas: tuple[int, int]
 ) -> None:
