@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -113,6 +114,7 @@ class BareProcesses:
 
 
 def _serve(end: Connection, repository: Path, cores: set[int], triton: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; this ends with the connection
     os.sched_setaffinity(0, cores)
     models: Models = TritonModels(triton) if triton else Sessions(repository)
     work: dict[str, Any] = {"face": BareFaces(models, repository), "image": BareImages(models, repository)}

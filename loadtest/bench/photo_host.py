@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Self
@@ -44,8 +46,10 @@ class PhotoHost:
 
 
 def _run(end: Connection, files: dict[str, bytes], cores: set[int]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; this ends with the connection
     os.sched_setaffinity(0, cores)
-    asyncio.run(_serve(end, files))
+    with suppress(EOFError):
+        asyncio.run(_serve(end, files))
 
 
 async def _serve(end: Connection, files: dict[str, bytes]) -> None:

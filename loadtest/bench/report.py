@@ -45,11 +45,12 @@ def markdown(records: Sequence[Record]) -> str:
 def _head(machine: Machine, runs: Sequence[Measurement]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     disturbed = [each for each in runs if each.others > DISTURBED]
+    rounds = max(map(len, _groups(runs).values()), default=0)
     worst = max((each.others for each in runs), default=0.0)
     return (
         "# What the service makes of its machine\n\n"
         f"`make bench` reproduces this page. {machine.date}, {machine.processor}, {machine.cores} cores; {versions}. "
-        f"Medians of up to {max(map(len, _groups(runs).values()), default=0)} rounds, all ways in turns; ratios are made in each round. "
+        f"Medians of up to {rounds} rounds, all ways in turns; ratios are made in each round. "
         "Clients and the photo server share these cores where the machine has no others. Photos are composed from "
         "portraits at run time: 640×480 and 4000×3000 pixels, JPEG quality 90, with a camera's grain. "
         f"Other work on the machine took more than {DISTURBED:.0%} of the cores during {len(disturbed)} of "
