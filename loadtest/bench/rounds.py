@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from app.catalogue.roles import Role
+from app.vision.close_up import SIDE
 from loadtest.bench import peer
 from loadtest.bench.bare_loop import BareProcesses, Loop
 from loadtest.bench.bare_models import Models, Sessions, TritonModels, detector, embedder, largest_batch
@@ -225,27 +226,26 @@ class Rounds:
         return [request(f"{_group(family, scene)}/search", {"images": [uri], **body}) for uri in uris]
 
     def _batches(self, number: int) -> Iterator[BatchCost]:
-        """What Triton adds to a batch, the client's side included."""
+        """What Triton adds to the batches that the service sends, the client's side included."""
         repository, random = self._stand.repository, np.random.default_rng(number)
         face, image = (embedder(repository, role).input_size for role in (Role.FACE_EMBEDDER, Role.IMAGE_EMBEDDER))
         long_side = detector(repository).input_long_side
-        sides = {
-            Role.FACE_DETECTOR: (long_side * 3 // 4, long_side),
-            Role.FACE_EMBEDDER: (face, face),
-            Role.IMAGE_EMBEDDER: (image, image),
-        }
+        batches: list[tuple[Role, int, tuple[int, int]]]
+        batches = [(Role.FACE_DETECTOR, 1, (long_side * 3 // 4, long_side))]  # whole photos go alone
+        for role, side in ((Role.FACE_DETECTOR, SIDE), (Role.FACE_EMBEDDER, face), (Role.IMAGE_EMBEDDER, image)):
+            largest = largest_batch(repository, role)
+            batches += [(role, size, (side, side)) for size in sorted({1, min(8, largest), largest})]
         ways: tuple[Models, Models] = (Sessions(repository), TritonModels(self._stand.triton))
-        for role, side in sides.items():
-            for size in sorted({1, min(8, largest_batch(repository, role)), largest_batch(repository, role)}):
-                batch = random.integers(0, 256, (size, *side, 3), np.uint8)
-                times: tuple[list[float], list[float]] = ([], [])
-                for turn in range(max(5, min(_BATCH_TURNS, int(self._plan.seconds * _BATCH_TURNS)))):
-                    for models, kept in zip(ways, times, strict=True):
-                        started = time.perf_counter()
-                        models.infer(role, batch)
-                        if turn:
-                            kept.append((time.perf_counter() - started) * 1000)
-                yield BatchCost(number, role.value, list(batch.shape), median(times[0]), median(times[1]))
+        for role, size, side in batches:
+            batch = random.integers(0, 256, (size, *side, 3), dtype=np.uint8)
+            times: tuple[list[float], list[float]] = ([], [])
+            for turn in range(max(5, min(_BATCH_TURNS, int(self._plan.seconds * _BATCH_TURNS)))):
+                for models, kept in zip(ways, times, strict=True):
+                    started = time.perf_counter()
+                    models.infer(role, batch)
+                    if turn:
+                        kept.append((time.perf_counter() - started) * 1000)
+            yield BatchCost(number, role.value, list(batch.shape), median(times[0]), median(times[1]))
 
 
 def _used(before: ProcessorTime, after: ProcessorTime, images: int, *, without: Sequence[str]) -> dict[str, float]:
