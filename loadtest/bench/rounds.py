@@ -232,9 +232,9 @@ class Rounds:
         long_side = detector(repository).input_long_side
         batches: list[tuple[Role, int, tuple[int, int]]]
         batches = [(Role.FACE_DETECTOR, 1, (long_side * 3 // 4, long_side))]  # whole photos go alone
-        for role, side in ((Role.FACE_DETECTOR, SIDE), (Role.FACE_EMBEDDER, face), (Role.IMAGE_EMBEDDER, image)):
+        for role, edge in ((Role.FACE_DETECTOR, SIDE), (Role.FACE_EMBEDDER, face), (Role.IMAGE_EMBEDDER, image)):
             largest = largest_batch(repository, role)
-            batches += [(role, size, (side, side)) for size in sorted({1, min(8, largest), largest})]
+            batches += [(role, size, (edge, edge)) for size in sorted({1, min(8, largest), largest})]
         ways: tuple[Models, Models] = (Sessions(repository), TritonModels(self._stand.triton))
         for role, size, side in batches:
             batch = random.integers(0, 256, (size, *side, 3), dtype=np.uint8)
