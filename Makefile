@@ -27,7 +27,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
-.PHONY: help run models load test check requirements clean
+.PHONY: help run models load test check bench requirements clean
 
 help: ## list what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 20
@@ -59,6 +59,11 @@ check: ## lint, format, types and layers
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+bench: ## measure the service beside the limit of this machine (ARGS="--quick" for a minute's look)
+	@$(SET_UP) dev triton
+	@.venv/bin/likeness models build
+	@.venv/bin/python -m loadtest.bench $(ARGS)
 
 requirements: ## pin the requirement files anew from pyproject.toml (UPGRADE=1 for newer versions)
 	@test -x $(UV)/bin/uv || { $(PYTHON) -m venv $(UV) && $(UV)/bin/pip install --quiet uv==$(UV_VERSION); }

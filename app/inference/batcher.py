@@ -40,6 +40,9 @@ class MicroBatcher:
         max_batch: most items in one batch.
         max_waiting: most items that may wait; one more is refused at once.
         in_flight: tells the most batches at work at the same time, which changes with the servers.
+        instances: batches that make headway at the same time: what waits is spread over those that are idle.
+        max_values: most numbers in one batch of several items; 0: any. Large items that save no time together then
+            go alone, and small ones of the same model share calls.
         metrics: told of each batch.
     """
 
@@ -50,6 +53,8 @@ class MicroBatcher:
         max_batch: int,
         max_waiting: int,
         in_flight: Callable[[], int],
+        instances: int = 1,
+        max_values: int = 0,
         metrics: BatchMetrics | None = None,
     ) -> None:
         self._run = run
@@ -57,6 +62,8 @@ class MicroBatcher:
         self._max_waiting = max_waiting
         self._in_flight = in_flight
         self._metrics = metrics or InferenceMetrics.unseen().batches("")
+        self._instances = instances
+        self._max_values = max_values
         # Insertion order of the keys is the order in which their oldest items came.
         self._queues: dict[tuple[Any, ...], deque[_Entry]] = {}
         self._waiting = 0
@@ -132,7 +139,7 @@ class MicroBatcher:
         while self._queues and len(self._running) < self._in_flight():
             key = next(iter(self._queues))
             queue = self._queues.pop(key)
-            batch = [queue.popleft() for _ in range(min(len(queue), self._max_batch))]
+            batch = [queue.popleft() for _ in range(self._share(queue))]
             if queue:
                 self._queues[key] = queue  # at the end: other shapes get their turn first
             self._waiting -= len(batch)
@@ -146,6 +153,12 @@ class MicroBatcher:
             for entry in batch:
                 entry.answer.add_done_callback(partial(_cancel_if_unwanted, task, batch))
             task.add_done_callback(self._finished)
+
+    def _share(self, queue: deque[_Entry]) -> int:
+        """How many of the items that wait the next batch takes."""
+        idle = max(1, self._instances - len(self._running))
+        most = min(-(-len(queue) // idle), self._max_batch)
+        return most if not self._max_values else min(most, max(1, self._max_values // queue[0].item.size))
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AsyncExitStack, nullcontext
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from app.errors import BackendUnavailable, DeadlineExceeded, InternalError
+from app.inference.shared_memory import SharedRegions
 from app.traces import current_trace
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -52,12 +53,15 @@ class TritonClient:
         self._url = url
         self._timeout = timeout
         self._client: Any = None
+        self._regions: SharedRegions
+        self._regions_made = 0
         self._losses = 0
         self._was_ready = False
         self._watcher: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         self._client = InferenceServerClient(self._url, channel_args=_CHANNEL)
+        self._regions = SharedRegions(self._client)
         self._watcher = asyncio.create_task(self._watch())
         return self
 
@@ -67,6 +71,7 @@ class TritonClient:
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.wait([self._watcher])
+        await self._regions.close()
         await self._client.close()
 
     @property
@@ -110,20 +115,13 @@ class TritonClient:
             ServerFault: the server failed in some other way.
             InternalError: the model refused the batch.
         """
-        tensors = []
-        for name, array in inputs.items():
-            tensor = InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-            tensor.set_data_from_numpy(array)
-            tensors.append(tensor)
         wanted = [InferRequestedOutput(name) for name in outputs]
         trace = current_trace()
         items = len(next(iter(inputs.values())))
         told: dict[str, str | int] = {"server.address": self._url, "likeness.model": model, "likeness.batch": items}
         try:
             with trace.call(f"triton {model}", told) if trace is not None else nullcontext() as headers:
-                result = await self._client.infer(
-                    model, tensors, outputs=wanted, client_timeout=self._timeout, headers=headers
-                )
+                result = await self._answer(model, inputs, wanted, headers)
         except (InferenceServerException, grpc.RpcError) as error:
             raise _translated(error, model) from error
         arrays = {}
@@ -134,6 +132,30 @@ class TritonClient:
                 raise InternalError(message)
             arrays[name] = np.asarray(array)
         return arrays
+
+    async def _answer(
+        self, model: str, inputs: Arrays, wanted: list[InferRequestedOutput], headers: dict[str, str] | None
+    ) -> Any:
+        """One call, its inputs in memory shared with the server where it shares any."""
+        regions, options = self._regions_of_this_server(), {"client_timeout": self._timeout, "headers": headers}
+        async with AsyncExitStack() as held:
+            tensors = [await _shared(held, regions, name, array) for name, array in inputs.items()]
+            if all(tensors):
+                try:
+                    return await self._client.infer(model, tensors, outputs=wanted, **options)
+                except (InferenceServerException, grpc.RpcError) as error:
+                    if "shared memory" not in str(error):
+                        raise
+                    regions.forget()  # it is another server already, which has mapped none of them
+        tensors = [_by_value(name, array) for name, array in inputs.items()]
+        return await self._client.infer(model, tensors, outputs=wanted, **options)
+
+    def _regions_of_this_server(self) -> SharedRegions:
+        losses = self.losses
+        if self._regions_made != losses:
+            self._regions_made = losses
+            self._regions.forget()
+        return self._regions
 
     async def config(self, model: str, *, timeout: float) -> dict[str, Any]:
         """The model's configuration as Triton tells it, in the JSON form of its protobuf schema.
@@ -175,6 +197,21 @@ class TritonClient:
             if _status(error) in _DOWN - {"StatusCode.NOT_FOUND"} or _status(error) == _LATE:
                 raise _translated(error, model) from error
             return False
+
+
+async def _shared(held: AsyncExitStack, regions: SharedRegions, name: str, array: NDArray[Any]) -> InferInput | None:
+    region = await held.enter_async_context(regions.holding(array))
+    if region is None:
+        return None
+    tensor = InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+    tensor.set_shared_memory(region.name, array.nbytes)
+    return tensor
+
+
+def _by_value(name: str, array: NDArray[Any]) -> InferInput:
+    tensor = InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+    tensor.set_data_from_numpy(array)
+    return tensor
 
 
 def _status(error: Exception) -> str:

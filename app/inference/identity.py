@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.catalogue.configs import THREADS
+from app.catalogue.configs import BATCH_PIXELS, THREADS
 
 # How fast a model answers, and what is said of its origin, is a server's own affair.
-_OWN = {*THREADS, "licence", "source"}
+_OWN = {*THREADS, BATCH_PIXELS, "licence", "source"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from numpy.typing import NDArray
 
+from app.catalogue.configs import BATCH_PIXELS
 from app.catalogue.roles import CONTRACTS, Role
 from app.errors import BackendUnavailable
 from app.inference.batcher import MicroBatcher, Outputs
@@ -24,6 +25,7 @@ _CLOSE_TIMEOUT_S = 2.0
 # started again within a few seconds, and another one behind the same address may take its place.
 _PATIENCE_S = 15.0
 _RETRY_S = 0.2
+_CHANNELS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +36,13 @@ class ModelSpec:
         model_id: which network with which weights; embeddings of different ids are never compared.
         max_batch: most items in one call.
         instances: copies that work side by side.
+        batch_pixels: most pixels in one call of several items; 0: any number.
     """
 
     model_id: str
     max_batch: int
     instances: int
+    batch_pixels: int = field(default=0, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,7 @@ def _common(config: Mapping[str, Any], parameters: _Parameters) -> dict[str, Any
         "model_id": parameters.text("model_id"),
         "max_batch": max(1, int(config.get("max_batch_size", 1))),
         "instances": max(1, sum(int(group.get("count", 1)) for group in groups)),
+        "batch_pixels": int(parameters.text(BATCH_PIXELS)) if BATCH_PIXELS in config.get("parameters", {}) else 0,
     }
 
 
@@ -283,6 +288,8 @@ class ServedModel(Generic[SpecT]):
             max_batch=spec.max_batch,
             max_waiting=self._max_waiting,
             in_flight=partial(self._servers.slots, self.name, self._in_flight),
+            instances=spec.instances,
+            max_values=spec.batch_pixels * _CHANNELS,
             metrics=self._metrics.batches(self.name),
         )
         self._metrics.served(self.name, spec.model_id)

@@ -14,7 +14,7 @@ from app.catalogue.roles import EMBEDDING, QUALITY
 from app.inference.models import DetectorSpec, EmbedderSpec, QualitySpec, ServedModel
 from app.services.face_finder import FaceFinder, Points
 from app.services.fan_out import for_each, for_each_face
-from app.services.image_source import ImageSource
+from app.services.image_source import ImageSource, OpenImage
 from app.services.rows import Embedded
 from app.stages import Stage, stage
 from app.vision.alignment import aligned_chip
@@ -64,7 +64,7 @@ class FacesInImage:
     """
 
     def __init__(
-        self, image: NDArray[np.uint8], faces: Sequence[FoundFace], *, source: ImageSource, models: FaceModels
+        self, image: OpenImage, faces: Sequence[FoundFace], *, source: ImageSource, models: FaceModels
     ) -> None:
         self.faces = faces
         self._image = image
@@ -115,11 +115,12 @@ class FacesInImage:
         if key not in self._chips:
             cut = partial(
                 aligned_chip,
-                self._image,
+                self._image.pixels,
                 face.landmarks,
                 spec.alignment_template,
                 spec.input_size,
                 frame=face.frame,
+                scale=self._image.scale,
             )
             with stage(Stage.ALIGN):
                 self._chips[key] = await self._source.in_thread(cut)
@@ -151,7 +152,9 @@ class FacePipeline:
             uri: where the image is.
             boxes: four corners of each face where the caller knows them; none: faces are detected.
         """
-        async with self._source.open(uri) as image:
+        # Boxes may be of faces of any size: then all pixels are needed.
+        needed_side = None if boxes else await self._finder.needed_side()
+        async with self._source.open(uri, needed_side=needed_side) as image:
             with stage(Stage.DETECT):
                 faces: Sequence[FoundFace]
                 if boxes:

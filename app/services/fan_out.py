@@ -34,6 +34,8 @@ async def for_each(
     Raises:
         LikenessError: the failure of the first item, in order of the list, that failed.
     """
+    if len(items) == 1:  # as a rule: one image, one face
+        return [await _alone(items[0], work)]
     free = asyncio.Semaphore(at_once or len(items))
 
     async def one(item: ItemT) -> ResultT:
@@ -54,6 +56,16 @@ async def for_each(
             if isinstance(outcome, LikenessError):
                 # With its own cause, which the log tells; not with ours, which may be a later item's failure.
                 raise outcome from outcome.__cause__
+        raise
+
+
+async def _alone(item: ItemT, work: Callable[[ItemT], Awaitable[ResultT]]) -> ResultT:
+    try:
+        return await work(item)
+    except BaseException as failure:
+        caller = asyncio.current_task()
+        if caller is not None and caller.cancelling():
+            raise asyncio.CancelledError from failure  # whatever it ended with
         raise
 
 

@@ -12,7 +12,7 @@ from app.stages import Stage, stage
 from app.vision.letterbox import squash
 
 # A JPEG may be decoded at a reduced scale of at least this many times the model's input.
-_OVERSAMPLING = 2
+OVERSAMPLING = 2
 
 
 class ImagePipeline:
@@ -34,9 +34,9 @@ class ImagePipeline:
     async def embed(self, uri: str) -> Embedded:
         """The embedding of the image at ``uri``."""
         spec = await self._embedder.spec()
-        async with self._source.open(uri, needed_side=spec.input_size * _OVERSAMPLING) as image:
+        async with self._source.open(uri, needed_side=spec.input_size * OVERSAMPLING) as opened:
             with stage(Stage.ALIGN):
-                pixels = await self._source.in_thread(partial(squash, image, spec.input_size))
+                pixels = await self._source.in_thread(partial(squash, opened.pixels, spec.input_size))
         with stage(Stage.EMBED):
             answer = await self._embedder.infer(pixels)
         return Embedded(answer.outputs[EMBEDDING], answer.spec)

@@ -18,7 +18,7 @@ from app.metrics import WorkMetrics
 from app.services.budget import MemoryBudget
 from app.services.threads import in_thread
 from app.stages import Stage, stage
-from app.vision.decode import decode, read_header
+from app.vision.decode import ImageHeader, decode, read_header
 
 ResultT = TypeVar("ResultT")
 
@@ -42,6 +42,39 @@ class ImageLimits:
     at_work: int
 
 
+class OpenImage:
+    """An image while it is looked at, perhaps smaller than it is stored.
+
+    Attributes:
+        pixels: UINT8 RGB [H, W, 3], as a person sees it.
+        width: of the image itself, in pixels.
+        height: likewise.
+    """
+
+    def __init__(self, source: ImageSource, data: bytes, pixels: NDArray[np.uint8], header: ImageHeader) -> None:
+        self.pixels = pixels
+        self.width, self.height = header.width, header.height
+        self._source = source
+        self._data = data
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """What there is of each pixel of the image, horizontally and vertically: 1 where it is whole."""
+        height, width = self.pixels.shape[:2]
+        return width / self.width, height / self.height
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the pixels are those of the image itself."""
+        return self.scale == (1.0, 1.0)
+
+    async def make_whole(self) -> None:
+        """Decodes all pixels, for what is too small to be seen otherwise."""
+        self.pixels = np.zeros((0, 0, 3), np.uint8)  # the memory that is held for the image is for one of the two
+        with stage(Stage.DECODE):
+            self.pixels = await self._source.decoded(self._data, None)
+
+
 class ImageSource:
     """Fetches and decodes images; what is over a limit waits, or is refused where waiting cannot help.
 
@@ -60,8 +93,8 @@ class ImageSource:
         self._slots = asyncio.Semaphore(limits.at_work)
 
     @asynccontextmanager
-    async def open(self, uri: str, *, needed_side: int | None = None) -> AsyncIterator[NDArray[np.uint8]]:
-        """Yields the image as UINT8 RGB [H, W, 3], as a person sees it; its memory counts until the block ends.
+    async def open(self, uri: str, *, needed_side: int | None = None) -> AsyncIterator[OpenImage]:
+        """Yields the image; its memory counts until the block ends.
 
         Args:
             uri: http, https or data URI.
@@ -80,16 +113,19 @@ class ImageSource:
                 yield image
 
     @asynccontextmanager
-    async def _decoding(self, data: bytes, needed_side: int | None) -> AsyncIterator[NDArray[np.uint8]]:
+    async def _decoding(self, data: bytes, needed_side: int | None) -> AsyncIterator[OpenImage]:
         async with AsyncExitStack() as held:
             with stage(Stage.DECODE):
                 await held.enter_async_context(self._slots)
                 header = await self.in_thread(partial(read_header, data, max_pixels=self._limits.max_pixels))
                 await held.enter_async_context(self._decoded.hold(header.decoded_bytes))
-                image = await self.in_thread(
-                    partial(decode, data, max_pixels=self._limits.max_pixels, needed_side=needed_side)
-                )
-            yield image
+                pixels = await self.decoded(data, needed_side)
+            yield OpenImage(self, data, pixels, header)
+
+    async def decoded(self, data: bytes, needed_side: int | None) -> NDArray[np.uint8]:
+        """Pixels of a file; whoever asks holds the memory for them."""
+        work = partial(decode, data, max_pixels=self._limits.max_pixels, needed_side=needed_side)
+        return await self.in_thread(work)
 
     def sample(self, metrics: WorkMetrics) -> None:
         """Tells how much memory images hold at this moment."""

@@ -52,6 +52,7 @@ def aligned_chip(
     size: int,
     *,
     frame: Matrix | None = None,
+    scale: tuple[float, float] = (1.0, 1.0),
 ) -> NDArray[np.uint8]:
     """Cuts out a face aligned by its landmarks; what lies outside the image is black.
 
@@ -61,16 +62,17 @@ def aligned_chip(
         template: where these points shall lie in the chip, counted from the centres of its pixels.
         size: side of the chip, in pixels.
         frame: [3, 3], the map from a plane in which the face is not distorted to the image; None: the image itself.
+        scale: what ``image`` has of each pixel that the landmarks count, horizontally and vertically.
 
     Returns:
         UINT8 RGB [size, size, 3].
     """
     # The template counts from pixel centres, images from pixel edges: half a pixel between them.
-    wanted = np.asarray(template, np.float64) + 0.5
+    wanted, to_pixels = np.asarray(template, np.float64) + 0.5, np.diag([*scale, 1.0])
     if frame is None:
-        return cut(image, homogeneous(similarity_transform(wanted, landmarks.astype(np.float64))), size)
+        return cut(image, to_pixels @ homogeneous(similarity_transform(wanted, landmarks.astype(np.float64))), size)
     to_frame = similarity_transform(wanted, mapped(landmarks, inverse(frame)))
-    return cut(image, frame @ homogeneous(to_frame), size)
+    return cut(image, to_pixels @ frame @ homogeneous(to_frame), size)
 
 
 def cut(image: NDArray[np.uint8], to_image: Matrix, size: int) -> NDArray[np.uint8]:

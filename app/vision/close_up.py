@@ -27,6 +27,9 @@ SIDE: Final = 192
 CONTEXT: Final = 2.0
 """Side of a close-up in longest sides of the face's box."""
 
+DETAILED: Final = 128
+"""Shorter side of a box, in pixels, from which a chip is scaled down: in dlib's 150 pixels a face has about 110."""
+
 # A candidate is the face itself if its box and the expected one share this much of their union: rotated faces get
 # boxes that are off by a third, and callers draw boxes around the whole head.
 _LEAST_OVERLAP = 0.2
@@ -152,6 +155,17 @@ def around_quadrilateral(box: Quadrilateral) -> Matrix:
     return box.rectified(box_in_close_up(box.width, box.height), edges)
 
 
+def is_detailed(box: tuple[float, float, float, float], scale: tuple[float, float]) -> bool:
+    """Whether a face is still larger than models see it in an image of which there are fewer pixels.
+
+    Args:
+        box: left, top, right, bottom, in pixels of the image.
+        scale: what there is of each pixel.
+    """
+    left, top, right, bottom = box
+    return min((right - left) * scale[0], (bottom - top) * scale[1]) >= DETAILED
+
+
 def tilted_by(degrees: float, to_image: Matrix) -> Matrix:
     """The same surroundings turned about their centre, so that a head tilted counter-clockwise stands upright."""
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
@@ -160,9 +174,15 @@ def tilted_by(degrees: float, to_image: Matrix) -> Matrix:
     return np.asarray(to_image @ turn)
 
 
-def close_up(image: NDArray[np.uint8], to_image: Matrix) -> CloseUp:
-    """Cuts a close-up out of an image, UINT8 RGB [H, W, 3]."""
-    return CloseUp(cut(image, to_image, SIDE), to_image)
+def close_up(image: NDArray[np.uint8], to_image: Matrix, scale: tuple[float, float] = (1.0, 1.0)) -> CloseUp:
+    """Cuts a close-up out of an image, UINT8 RGB [H, W, 3], of which there may be less than all pixels.
+
+    Args:
+        image: its pixels.
+        to_image: the map from the close-up to the image.
+        scale: what there is of each pixel of the image, horizontally and vertically.
+    """
+    return CloseUp(cut(image, np.diag([*scale, 1.0]) @ to_image, SIDE), to_image)
 
 
 def strip(shown: CloseUp, quarters: Sequence[int]) -> NDArray[np.uint8]:

@@ -33,6 +33,15 @@ class Letterbox:
         pixels = np.ascontiguousarray(np.rot90(self.pixels, quarters))
         return Letterbox(pixels, self.scale_x, self.scale_y, (self.quarters + quarters) % 4)
 
+    def rescaled(self, scale: tuple[float, float]) -> Letterbox:
+        """The same, as the input of an image of which only a smaller one was there.
+
+        Args:
+            scale: what the smaller one has of each of its pixels, horizontally and vertically.
+        """
+        assert not self.quarters, "scale first, then turn"
+        return Letterbox(self.pixels, self.scale_x * scale[0], self.scale_y * scale[1])
+
     def smaller(self, *, long_side: int, multiple: int) -> Letterbox:
         """An unturned one scaled down further, for a look that needs no detail."""
         assert not self.quarters, "scale first, then turn"
@@ -58,12 +67,19 @@ def letterbox(image: NDArray[np.uint8], *, long_side: int, multiple: int) -> Let
     height, width = image.shape[:2]
     scale = long_side / max(height, width)
     new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
-    # Bilinear with Pillow's support scaling is an area filter when it shrinks: no aliasing.
-    # reducing_gap first drops whole blocks of pixels, which is several times faster for big photos.
-    resized = Image.fromarray(image).resize((new_width, new_height), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    padded = np.zeros((_up(new_height, multiple), _up(new_width, multiple), 3), np.uint8)
-    padded[:new_height, :new_width] = np.asarray(resized)
-    return Letterbox(padded, new_width / width, new_height / height)
+    pixels = image
+    # Each copy is left out where it would change nothing: pixels of the right size go to the detector as they are.
+    if (new_width, new_height) != (width, height):
+        # Bilinear with Pillow's support scaling is an area filter when it shrinks: no aliasing.
+        # reducing_gap first drops whole blocks of pixels, which is several times faster for big photos.
+        resized = Image.fromarray(image).resize((new_width, new_height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        pixels = np.asarray(resized)
+    padded_width, padded_height = _up(new_width, multiple), _up(new_height, multiple)
+    if (padded_width, padded_height) != (new_width, new_height):
+        padded = np.zeros((padded_height, padded_width, 3), np.uint8)
+        padded[:new_height, :new_width] = pixels
+        pixels = padded
+    return Letterbox(pixels, new_width / width, new_height / height)
 
 
 def squash(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

@@ -195,3 +195,18 @@ def test_where_one_face_is_allowed_several_are_refused(tmp_path_factory: pytest.
         assert (reply.status, reply.body["code"], reply.body["face_number"]) == (400, "multiple_faces", 2)
         assert service.call("GET", group).body["count"] == 0
         assert service.call("POST", f"{group}/add", {"image": {"uri": data_uri(encoded(astronaut()))}}).status == 200
+
+
+@pytest.mark.parametrize(("side", "canvas"), [(2800, (4000, 3000)), (450, (2600, 1900))])
+def test_a_face_is_found_where_it_lies_in_a_large_photo_whether_it_is_large_or_small_there(
+    service: RunningService, group: str, side: int, canvas: tuple[int, int]
+) -> None:
+    photo = Image.new("RGB", canvas, (90, 90, 90))
+    photo.paste(astronaut().resize((side, side), Image.Resampling.BICUBIC), (100, 50))
+    uri = data_uri(encoded(photo, quality=90))
+    [face] = service.call("POST", f"{group}/search", {"images": [uri]}).body["search_results"][0]["faces"]
+    assert face["faces"][0]["id"] == "collins"
+    assert face["faces"][0]["score"] >= 0.8
+    scale = side / 512
+    expected = [100 + 177 * scale, 50 + 58 * scale]
+    assert face["bounding_box"]["pts"][0] == pytest.approx(expected, abs=24 * scale)

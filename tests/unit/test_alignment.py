@@ -99,3 +99,13 @@ def test_a_face_is_cut_through_the_plane_in_which_it_is_not_distorted() -> None:
     chip = aligned_chip(squeezed, landmarks, TEMPLATE, 150, frame=frame)
     wide = np.asarray(Image.fromarray(squeezed).resize((150, 150), Image.Resampling.BILINEAR))
     assert np.abs(chip.astype(int) - wide).mean() < 4
+
+
+def test_a_chip_of_a_smaller_copy_of_an_image_shows_the_same() -> None:
+    rows, columns = np.mgrid[0:1200, 0:1600]
+    image = np.stack([columns * 0.15, rows * 0.2, (rows + columns) * 0.08], axis=2).astype(np.uint8)
+    smaller = image.reshape(400, 3, 400, 4, 3).mean(axis=(1, 3)).astype(np.uint8)
+    landmarks = (np.array(TEMPLATE) * 5 + [300, 200]).astype(np.float32)
+    whole = aligned_chip(image, landmarks, TEMPLATE, 150)
+    reduced = aligned_chip(smaller, landmarks, TEMPLATE, 150, scale=(0.25, 1 / 3))
+    assert np.abs(reduced.astype(int) - whole).max() <= 3

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tritonclient.grpc import model_config_pb2
 
-from app.catalogue.configs import machine_config, model_config, read_config, to_text, write_config
+from app.catalogue.configs import BATCH_PIXELS, machine_config, model_config, read_config, to_text, write_config
 from app.catalogue.models import (
     CENTERFACE_LDA_CALIBRATION,
     DEFAULT_MODELS,
@@ -19,6 +19,7 @@ from app.catalogue.models import (
     IMAGE_EMBEDDER,
     Model,
 )
+from app.catalogue.roles import Role
 
 REPOSITORY = Path(__file__).parents[2] / "model_repository"
 each_model = pytest.mark.parametrize("model", DEFAULT_MODELS, ids=lambda model: model.role)
@@ -117,12 +118,15 @@ def test_fitting_to_a_machine_leaves_the_given_configuration_as_it_was() -> None
     assert config == model_config(DETECTOR)
     fitted.instance_group[0].count = 1
     fitted.max_batch_size = config.max_batch_size
+    del fitted.parameters[BATCH_PIXELS]
     assert fitted == config
 
 
-def test_work_on_whole_images_is_spread_over_instances_rather_than_batched_on_a_machine_without_an_accelerator() -> (
-    None
-):
-    for model, batch in ((DETECTOR, 8), (IMAGE_EMBEDDER, 32)):
-        config = model_config(model)
-        assert (config.max_batch_size, machine_config(config, 8).max_batch_size) == (batch, 2)
+def test_without_an_accelerator_whole_photos_go_alone_and_what_is_small_shares_calls() -> None:
+    largest = {model.role: machine_config(model_config(model), 8).max_batch_size for model in DEFAULT_MODELS}
+    assert largest == {
+        Role.FACE_DETECTOR: 8, Role.FACE_QUALITY: 16, Role.FACE_EMBEDDER: 16, Role.IMAGE_EMBEDDER: 2,
+    }  # fmt: skip
+    pixels = int(machine_config(model_config(DETECTOR), 8).parameters[BATCH_PIXELS].string_value)
+    assert 1 <= pixels / (640 * 480) < 2
+    assert pixels >= 8 * 192 * 192  # close-ups of faces

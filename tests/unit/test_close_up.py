@@ -15,6 +15,7 @@ from app.vision.close_up import (
     around_quadrilateral,
     box_in_close_up,
     close_up,
+    is_detailed,
     looks,
     strip,
     tilted_by,
@@ -117,3 +118,21 @@ def test_what_is_no_face_has_a_low_score_or_fits_none() -> None:
     assert not look(0.49).is_face(0.5)
     assert not look(0.6, misfit=0.11).is_face(0.5), "a dog"
     assert look(0.87, misfit=0.1).is_face(0.5), "a profile"
+
+
+def test_a_close_up_of_a_smaller_copy_of_an_image_shows_the_same_and_knows_the_way_to_the_image() -> None:
+    rows, columns = np.mgrid[0:1200, 0:1600]
+    image = np.stack([columns * 0.15, rows * 0.2, (rows + columns) * 0.08], axis=2).astype(np.uint8)
+    smaller = image.reshape(600, 2, 800, 2, 3).mean(axis=(1, 3)).astype(np.uint8)
+    to_image = around((400.0, 300.0, 900.0, 900.0))
+    whole, reduced = close_up(image, to_image), close_up(smaller, to_image, (0.5, 0.5))
+    assert np.array_equal(reduced.to_image, whole.to_image)
+    apart = np.abs(reduced.pixels.astype(int) - whole.pixels)
+    assert apart.max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("side", "scale", "expected"), [(300, 0.5, True), (300, 0.25, False), (128, 1.0, True), (100, 1.0, False)]
+)
+def test_a_face_is_detailed_while_it_is_larger_than_models_see_it(side: float, scale: float, *, expected: bool) -> None:
+    assert is_detailed((10, 10, 10 + side, 30 + side), (scale, scale)) is expected

@@ -59,6 +59,19 @@ def test_a_letterbox_has_sides_of_the_wanted_multiple(size: tuple[int, int], sha
     assert frame.pixels.dtype == np.uint8
 
 
+def test_pixels_that_fit_the_detector_are_not_copied() -> None:
+    image = np.full((480, 640, 3), 7, np.uint8)
+    frame = letterbox(image, long_side=640, multiple=32)
+    assert np.shares_memory(frame.pixels, image)
+    assert (frame.scale_x, frame.scale_y) == (1.0, 1.0)
+
+
+def test_a_letterbox_of_a_smaller_copy_leads_back_to_the_image() -> None:
+    copy = np.zeros((1500, 2000, 3), np.uint8)
+    frame = letterbox(copy, long_side=640, multiple=32).rescaled((0.5, 0.5))
+    assert frame.to_image(np.array([[640.0, 480.0], [64.0, 48.0]])).tolist() == [[4000.0, 3000.0], [400.0, 300.0]]
+
+
 def test_the_padding_is_black_and_the_scale_leads_back() -> None:
     frame = letterbox(np.full((100, 333, 3), 255, np.uint8), long_side=640, multiple=32)
     assert frame.pixels.shape == (192, 640, 3)

@@ -40,6 +40,23 @@ async def test_the_first_failure_stops_the_others_and_names_its_item() -> None:
     assert ended == ["a", "c"]
 
 
+@pytest.mark.parametrize("items", [[1], [1, 2]])
+async def test_a_cancelled_request_is_cancelled_whatever_its_parts_end_with(items: list[int]) -> None:
+    async def work(item: int) -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            message = "the model is closing"
+            raise BackendUnavailable(message) from None
+
+    request = asyncio.create_task(for_each(items, work))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+
+
 async def test_a_cancelled_request_cancels_all_of_its_parts() -> None:
     ended: list[int] = []
 

@@ -207,3 +207,19 @@ async def test_closing_answers_the_callers_of_a_batch_that_does_not_end() -> Non
     with pytest.raises(Closing):
         await stuck
     assert model.cancelled == 1
+
+
+async def test_what_waits_is_spread_over_idle_instances() -> None:
+    model = Model()
+    spread = MicroBatcher(model.run, max_batch=8, max_waiting=100, in_flight=lambda: 3, instances=2)
+    await asyncio.gather(*(spread.submit(item(n)) for n in range(7)))
+    assert model.batches == [(4, 1), (3, 1)]
+
+
+async def test_large_items_go_alone_where_small_ones_share_a_batch() -> None:
+    model = Model()
+    bounded = MicroBatcher(model.run, max_batch=8, max_waiting=100, in_flight=lambda: 9, max_values=40)
+    sizes = (10, 30, 10, 30, 50, 10)
+    answers = await asyncio.gather(*(bounded.submit(item(size, size)) for size in sizes))
+    assert model.batches == [(3, 10), (1, 30), (1, 50), (1, 30)]
+    assert [len(answer["DOUBLE"]) for answer in answers] == list(sizes)
