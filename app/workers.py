@@ -100,6 +100,7 @@ class _Workers:
                 watches = [group.create_task(worker.keep_running()) for worker in workers]
                 await self._stopping.wait()
                 _log.info("Stopping")
+                self._listener.close()  # as the workers do theirs: nobody shall queue at a door that will not open
                 for watch in watches:
                     watch.cancel()
 
@@ -157,8 +158,8 @@ class _Worker:
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             try:
                 await self.start()
-            except OperatorError as error:
-                _log.error("%s", error)
+            except (OperatorError, OSError) as error:
+                _log.error("Worker %d could not be started: %s", self._number, error)
             else:
                 _log.warning("Worker %d is running again", self._number)
 

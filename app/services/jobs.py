@@ -141,6 +141,7 @@ class Jobs:
         self._stages = stages
         self._jobs: dict[str, _Job] = {}
         self._coming = 0
+        self._entrance = asyncio.Lock()
         self._turn = asyncio.Lock()  # first come, first served
         self._shared = shared
         self._held: IO[str] | None = None
@@ -177,8 +178,9 @@ class Jobs:
             Overloaded: as many imports as may be are not finished.
         """
         await self._store.info(family, group)
-        await asyncio.to_thread(self._make_room)
-        self._coming += 1
+        async with self._entrance:
+            await asyncio.to_thread(self._make_room)
+            self._coming += 1
         try:
             created = datetime.now(UTC).isoformat(timespec="milliseconds")
             job = _Job(await written_down(self._folder, entries, family=family, group=group, created=created))
@@ -198,7 +200,7 @@ class Jobs:
 
     def sample(self) -> None:
         """Tells how many imports are in each state."""
-        found = Counter(job.folder.state for job in self._jobs.values())
+        found = Counter(job.folder.state for job in list(self._jobs.values()))
         self._metrics.jobs({state.value: found[state] for state in JobState})
 
     async def cancel(self, id: str) -> JobReport:  # noqa: A002
@@ -236,7 +238,7 @@ class Jobs:
         return job
 
     def _all(self) -> list[JobFolder]:
-        own = {name: job.folder for name, job in self._jobs.items() if job.folder.is_kept}
+        own = {name: job.folder for name, job in list(self._jobs.items()) if job.folder.is_kept}
         found = [own.get(each.name) or JobFolder.seen(each) for each in folders(self._folder)]
         return sorted((job for job in found if job is not None), key=_age)
 
@@ -257,8 +259,9 @@ class Jobs:
                 message = "As many imports as may be are waiting or running: try again when one has ended."
                 raise Overloaded(message, limit=Limit.IMPORTS)
             ended.pop(0).remove()
-        for id in [id for id, job in self._jobs.items() if not job.folder.is_kept]:  # noqa: A001
-            del self._jobs[id]
+        for name, job in list(self._jobs.items()):
+            if not job.folder.is_kept:
+                self._jobs.pop(name, None)
 
     def _begin(self, job: _Job) -> None:
         self._jobs[job.folder.facts.id] = job

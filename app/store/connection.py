@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from app.errors import BackendUnavailable, LikenessError
+from app.errors import BackendUnavailable, GroupExists, LikenessError
 from app.metrics import StoreMetrics
 from app.store.engine import Engine
 from app.store.group import Group
@@ -58,6 +58,8 @@ class Connection:
         self._pending = pending
         self._locks = locks
         self._turns: Turns | None = None
+        self._domain = ""
+        self._former: list[Turns] = []
         self._metrics = metrics
         self._engine: Engine | None = None
         self._groups: dict[tuple[Family, str], Group] = {}
@@ -79,12 +81,13 @@ class Connection:
         if self._engine is not None and self._engine.lost_a_collection():
             _log.error("Milvus has lost a collection: reading the registry again")
             self._known = False
-        if self._engine is not None and self._known and await self._is_current():
-            return self._engine
-        if self._opening is None:
-            self._opening = asyncio.create_task(self._open())
-            self._opening.add_done_callback(self._opened)
-        return await asyncio.shield(self._opening)
+        while self._engine is None or not self._known or not await self._is_current():
+            if self._opening is None:
+                self._opening = asyncio.create_task(self._open())
+                self._opening.add_done_callback(self._opened)
+            # It may have begun before the change that was just seen: then once more.
+            await asyncio.shield(self._opening)
+        return self._engine
 
     @property
     def turns(self) -> Turns:
@@ -139,8 +142,8 @@ class Connection:
                 async with asyncio.timeout(_PING_TIMEOUT_S):
                     await self._drop_leftovers(self._engine)
             await self._engine.close()
-        if self._turns is not None:
-            await self._turns.close()
+        for turns in [*self._former, *([self._turns] if self._turns is not None else [])]:
+            await turns.close()
 
     async def claim(self, family: Family, name: str) -> Release | None:
         """Takes a name for a group about to be made; None if there is one, or another caller has the name.
@@ -168,16 +171,20 @@ class Connection:
             if release is not None and key not in await self.groups():
                 return free
         except BaseException:
-            await free()
+            await asyncio.shield(free())
             raise
-        await free()
+        await asyncio.shield(free())
         return None
 
     async def register(self, registration: Registration, *, rows: int) -> None:
         """Makes a group exist, which holds so many rows already."""
         engine = await self.engine()
-        async with self._registry_change():
-            await Registry(engine, registry_name(self._prefix)).write(registration)
+        async with self._registry_change() as changed:
+            registry = Registry(engine, registry_name(self._prefix))
+            # Its name is claimed, but a claim can be lost, e.g. with the Redis that keeps it.
+            if changed and any(_key(each) == _key(registration) for each in await registry.read()):
+                raise GroupExists(f"There is already a group {registration.name!r}.")
+            await registry.write(registration)
             group = Group(engine, registration)
             group.wrote(rows)
             self._groups[registration.family, registration.name] = group
@@ -208,13 +215,15 @@ class Connection:
             self._leftovers.discard(collection)
 
     @asynccontextmanager
-    async def _registry_change(self) -> AsyncIterator[None]:
+    async def _registry_change(self) -> AsyncIterator[bool]:
+        """Yields whether another process has changed the registry since it was read."""
         async with self._registry_lock, self.turns.writing(_REGISTRY) as turn:
-            if turn.before != self._generation:
+            changed = turn.before != self._generation
+            if changed:
                 self._known = False  # another process changed it: read it again before its next use
             self._generation = turn.after
             try:
-                yield
+                yield changed
             except BaseException:
                 self._known = False  # it may have happened all the same
                 raise
@@ -234,9 +243,8 @@ class Connection:
             )
         async with self._registry_lock:
             registry = await self._prepared(self._engine)
-            if self._turns is None:
-                self._turns = await self._shared(self._engine)
-            async with self._turns.reading(_REGISTRY) as generation:
+            turns = await self._meet(self._engine)
+            async with turns.reading(_REGISTRY) as generation:
                 await self._read(self._engine, registry)
                 self._generation = generation
         self.partition_keys.begin(self._engine)
@@ -249,17 +257,26 @@ class Connection:
             if await self._collections(engine):
                 _log.error("The registry is missing, and there are collections of groups")
                 raise BackendUnavailable(_REGISTRY_MISSING)
-            await registry.prepare()
+            try:
+                await registry.prepare()
+            except LikenessError:
+                if not await registry.exists():  # another process was faster
+                    raise
         return registry
 
-    async def _shared(self, engine: Engine) -> Turns:
-        if self._locks is None:
-            return Alone()
-        # However each process spells the address, they meet where they mean the same registry.
-        domain = await engine.identity(registry_name(self._prefix))
-        turns = turns_at(self._locks, domain)
-        _log.info("Processes that use this Milvus take turns through %s", self._locks or "files of this machine")
-        return turns
+    async def _meet(self, engine: Engine) -> Turns:
+        """Where all processes meet that mean the same registry, however each spells the address."""
+        # Asked again with each reading: a registry that was made anew is another one.
+        domain = "" if self._locks is None else await engine.identity(registry_name(self._prefix))
+        if self._turns is None or domain != self._domain:
+            if self._turns is not None:
+                self._former.append(self._turns)  # somebody may hold a turn there
+            self._turns = Alone() if self._locks is None else turns_at(self._locks, domain)
+            self._domain = domain
+            if self._locks is not None:
+                where = "Redis" if "://" in self._locks else self._locks or "files of this machine"
+                _log.info("Processes that use this Milvus take turns through %s", where)
+        return self._turns
 
     async def _read(self, engine: Engine, registry: Registry) -> None:
         found = {(each.family, each.name): each for each in await registry.read()}
@@ -294,3 +311,7 @@ class Connection:
         self._opening = None
         if not task.cancelled() and (error := task.exception()) and not isinstance(error, LikenessError):
             _log.error("Could not read the registry", exc_info=error)
+
+
+def _key(registration: Registration) -> tuple[Family, str]:
+    return registration.family, registration.name

@@ -22,6 +22,7 @@ from app.store.new_group import NewGroup
 from app.store.partition_keys import EngineFacts
 from app.store.records import Embeddings, EmbeddingSpace, Family, GroupInfo, Hit, Page, Record, Row, TagCount
 from app.store.registry import Registration
+from app.store.sharing import require_place
 
 _RECORDS_AT_ONCE = 256  # 20 MB where descriptions are at their longest
 
@@ -60,6 +61,7 @@ class GroupStore:
         metrics: StoreMetrics | None = None,
     ) -> None:
         self._prefix = prefix
+        self._locks = locks
         self._connection = Connection(
             uri=uri,
             token=token,
@@ -74,6 +76,8 @@ class GroupStore:
         self._access = Access(self._connection)
 
     async def __aenter__(self) -> Self:
+        if self._locks is not None:
+            require_place(self._locks)
         return self
 
     async def __aexit__(

@@ -26,8 +26,9 @@ from app.store.turns import Raised, Release
 _STATE = struct.Struct("<QB")  # generation, and whether a write is under way
 _FIRST_PAUSE_S = 0.0005
 _LONGEST_PAUSE_S = 0.008
-# A writer that was killed may have left a call to Milvus that is still at work there.
+# A writer that was killed, or did not hear the end of its write, may have left a call that is still at work in Milvus.
 _GRACE_S = 1.0
+_DOWN = "The folder that keeps the processes of this service apart cannot be used at the moment: try again later."
 
 
 def automatic_folder() -> Path:
@@ -59,7 +60,7 @@ class LockFolder:
     def __init__(self, folder: Path, *, grace_s: float = _GRACE_S) -> None:
         self._folder = folder
         self._grace_s = grace_s
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
 
     @asynccontextmanager
     async def reading(self, name: str) -> AsyncIterator[int]:
@@ -67,7 +68,10 @@ class LockFolder:
         async with self._held(name, fcntl.LOCK_SH) as file:
             generation, cut_off = _state(file)
             if cut_off:
-                generation = await self._wait_out(file)
+                await asyncio.sleep(self._grace_s)
+            if cut_off or not generation:  # from now on a write, or a loss of this file, can be told
+                generation = _fresh()
+                _note(file, generation, busy=False)
             yield generation
 
     @asynccontextmanager
@@ -76,7 +80,8 @@ class LockFolder:
         async with self._held(name, fcntl.LOCK_EX) as file:
             before, cut_off = _state(file)
             if cut_off:
-                before = await self._wait_out(file)
+                await asyncio.sleep(self._grace_s)
+                before = 0
             after = _fresh()
             _note(file, after, busy=True)
             try:
@@ -91,7 +96,12 @@ class LockFolder:
     async def claim(self, name: str) -> Release | None:
         """See ``Turns``."""
         file = _open(self._path(name, "claim"))
-        if not _locks(file, fcntl.LOCK_EX):
+        try:
+            taken = _locks(file, fcntl.LOCK_EX)
+        except BaseException:
+            os.close(file)
+            raise
+        if not taken:
             os.close(file)
             return None
 
@@ -108,7 +118,8 @@ class LockFolder:
     async def drop(self, name: str) -> None:
         """See ``Turns``: whoever still waits for it gets it, and finds that what it stood for is gone."""
         for kind in ("lock", "gate"):
-            self._path(name, kind).unlink(missing_ok=True)
+            with suppress(OSError):
+                self._path(name, kind).unlink()
 
     async def close(self) -> None:
         """See ``Turns``."""
@@ -120,12 +131,6 @@ class LockFolder:
                 await _lock(gate, fcntl.LOCK_EX)
                 await _lock(file, mode)
             yield file
-
-    async def _wait_out(self, file: int) -> int:
-        await asyncio.sleep(self._grace_s)
-        generation = _fresh()
-        _note(file, generation, busy=False)
-        return generation
 
     def _path(self, name: str, kind: str) -> Path:
         # A collection's name may have 255 characters already.
@@ -144,7 +149,15 @@ def _opened(path: Path) -> Iterator[int]:
 
 def _open(path: Path) -> int:
     # A descriptor of its own for each turn: the lock belongs to it, and closing it gives the lock back.
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    try:
+        try:
+            return os.open(path, flags, 0o666)  # what others may do with it is said by the folder and the umask
+        except FileNotFoundError:  # somebody cleaned up
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(path, flags, 0o666)
+    except OSError as error:
+        raise BackendUnavailable(_DOWN) from error
 
 
 async def _lock(file: int, mode: int) -> None:
@@ -170,7 +183,10 @@ def _state(file: int) -> tuple[int, bool]:
 
 
 def _note(file: int, generation: int, *, busy: bool) -> None:
-    os.pwrite(file, _STATE.pack(generation, busy), 0)
+    try:
+        os.pwrite(file, _STATE.pack(generation, busy), 0)
+    except OSError as error:  # a full disk
+        raise BackendUnavailable(_DOWN) from error
 
 
 def _fresh() -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from app.errors import Closing
+from app.errors import Closing, GroupExists
 from app.store.access import Access
 from app.store.connection import Connection
 from app.store.records import Record
@@ -78,6 +78,9 @@ class NewGroup:
             if self._access.closed:
                 raise Closing
             await self._connection.register(self._registration, rows=self._added)
+        except GroupExists:
+            await self._connection.discard(self._registration.collection)
+            raise
         finally:
             await self._release()
 

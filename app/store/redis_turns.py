@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from app.errors import BackendUnavailable, OperatorError
@@ -29,6 +29,12 @@ _SILENCE_S = 2.0  # who waits asks again far sooner
 _FIRST_PAUSE_S = 0.002
 _LONGEST_PAUSE_S = 0.02
 _CALL_TIMEOUT_S = 2.0
+# Calls beyond these wait for one: the client's own pool refuses them. Those that keep and end turns have some of their
+# own, so that a crowd of waiters cannot make a turn be lost.
+_CONNECTIONS = 16
+_KEEPING_CONNECTIONS = 8
+# What a writer asked of Milvus without hearing the end of it may still be at work there.
+_GRACE_S = 1.0
 _DOWN = "Redis, which keeps the processes of this service apart, does not answer: try again later."
 _LOST = "The turn at the group was lost before the write had ended: try again, and look whether it happened."
 
@@ -68,6 +74,10 @@ redis.call('ZREM', KEYS[1], me)
 redis.call('HDEL', KEYS[2], me)
 local generation = redis.call('GET', KEYS[5]) or '0'
 if ARGV[1] == 'r' then
+  if generation == '0' then -- never written, or forgotten by Redis: from now on a write, or another loss, can be told
+    generation = ARGV[5]
+    redis.call('SET', KEYS[5], generation)
+  end
   redis.call('ZADD', KEYS[3], now + ARGV[3], ARGV[2])
   redis.call('PEXPIRE', KEYS[3], 10 * ARGV[3])
 else
@@ -83,6 +93,7 @@ if ARGV[1] == 'r' then
   local now = t[1] * 1000 + math.floor(t[2] / 1000)
   if tonumber(redis.call('ZSCORE', KEYS[3], ARGV[2]) or '0') <= now then return 0 end
   redis.call('ZADD', KEYS[3], now + ARGV[3], ARGV[2])
+  redis.call('PEXPIRE', KEYS[3], 10 * ARGV[3])
   return 1
 end
 if redis.call('GET', KEYS[4]) ~= ARGV[2] then return 0 end
@@ -93,7 +104,9 @@ _RELEASE = """
 redis.call('ZREM', KEYS[1], ARGV[1] .. ARGV[2])
 redis.call('HDEL', KEYS[2], ARGV[1] .. ARGV[2])
 redis.call('ZREM', KEYS[3], ARGV[2])
-if redis.call('GET', KEYS[4]) == ARGV[2] then redis.call('DEL', KEYS[4]) end
+if redis.call('GET', KEYS[4]) == ARGV[2] then
+  if ARGV[3] == '0' then redis.call('DEL', KEYS[4]) else redis.call('PEXPIRE', KEYS[4], ARGV[3]) end
+end
 """
 
 
@@ -127,22 +140,27 @@ class RedisTurns:
         url: ``redis://`` or ``rediss://``, with a password and a database number where there are any.
         domain: what is shared: the first part of all keys.
         valid_s: seconds after which a holder that is not heard of has let go.
+        grace_s: seconds that the next one waits after a writer that did not hear the end of its write.
 
     Raises:
         OperatorError: the URL cannot be read.
     """
 
-    def __init__(self, url: str, domain: str, *, valid_s: float = _VALID_S) -> None:
+    def __init__(self, url: str, domain: str, *, valid_s: float = _VALID_S, grace_s: float = _GRACE_S) -> None:
         try:
-            self._redis: Redis = Redis.from_url(
-                url, socket_timeout=_CALL_TIMEOUT_S, socket_connect_timeout=_CALL_TIMEOUT_S, decode_responses=True
-            )
+            self._redis = _client(url, _CONNECTIONS)
+            self._keeper = _client(url, _KEEPING_CONNECTIONS)
         except ValueError as error:
             message = f"LIKENESS_LOCKS names a Redis that cannot be read ({error}): write redis://host:6379/0."
             raise OperatorError(message) from error
         self._domain = domain
         self._valid_s = valid_s
-        self._scripts = _Scripts(*map(self._redis.register_script, (_ACQUIRE, _RENEW, _RELEASE)))
+        self._grace_s = grace_s
+        self._scripts = _Scripts(
+            self._redis.register_script(_ACQUIRE),
+            self._keeper.register_script(_RENEW),
+            self._keeper.register_script(_RELEASE),
+        )
         self._held = _Held()
 
     @asynccontextmanager
@@ -162,8 +180,12 @@ class RedisTurns:
         turn = self._new(f"claim {name}", "w")
         # Kept as a writer's turn is: so it is renewed and given back like one.
         call = self._redis.set(turn.keys[3], turn.token, nx=True, px=round(1000 * self._valid_s))
-        if not await _answer(call):
-            return None
+        try:
+            if not await _answer(call):
+                return None
+        except BaseException:
+            await asyncio.shield(self._release(turn))  # it may have been taken all the same
+            raise
         self._keep(turn)
 
         async def release() -> None:
@@ -187,6 +209,7 @@ class RedisTurns:
             self._held.renewing.cancel()
             await asyncio.wait([self._held.renewing])
         await self._redis.aclose()
+        await self._keeper.aclose()
 
     @asynccontextmanager
     async def _turn(self, name: str, mode: str) -> AsyncIterator[Raised]:
@@ -216,25 +239,30 @@ class RedisTurns:
     async def _keeping(self, turn: _Turn, began: float) -> AsyncIterator[None]:
         turn.renewed = began
         self._keep(turn)
+        grace_s = 0.0
         try:
             async with asyncio.timeout(None) as turn.ending:
                 yield
         except TimeoutError as error:
             if not turn.lost:
                 raise
-            raise BackendUnavailable(_LOST) from error
+            raise BackendUnavailable(_LOST if turn.mode == "w" else _DOWN) from error
+        except BackendUnavailable:
+            grace_s = self._grace_s if turn.mode == "w" else 0.0  # what Milvus was asked may still happen
+            raise
         finally:
             del self._held.turns[turn.token]
-            await asyncio.shield(self._release(turn))
+            await asyncio.shield(self._release(turn, grace_s=grace_s))
 
     def _keep(self, turn: _Turn) -> None:
         self._held.turns[turn.token] = turn
-        if self._held.renewing is None:
+        if self._held.renewing is None or self._held.renewing.done():
             self._held.renewing = asyncio.create_task(self._renew())
 
-    async def _release(self, turn: _Turn) -> None:
+    async def _release(self, turn: _Turn, *, grace_s: float = 0.0) -> None:
         try:
-            await _answer(self._scripts.release(keys=turn.keys, args=[turn.mode, turn.token]))
+            arguments = [turn.mode, turn.token, round(1000 * grace_s)]
+            await _answer(self._scripts.release(keys=turn.keys, args=arguments))
         except BackendUnavailable:
             _log.warning("A turn could not be given back to Redis; it ends by itself within %g s", self._valid_s)
 
@@ -266,8 +294,26 @@ class RedisTurns:
         return [f"{place}:{part}" for part in ("queue", "heard", "readers", "writer", "generation")]
 
 
+def _client(url: str, connections: int) -> Redis:
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=connections,
+        timeout=_CALL_TIMEOUT_S,
+        socket_timeout=_CALL_TIMEOUT_S,
+        socket_connect_timeout=_CALL_TIMEOUT_S,
+        decode_responses=True,
+    )
+    return Redis.from_pool(pool)
+
+
 async def _answer(call: Any) -> Any:
+    task = asyncio.current_task()
+    before = task.cancelling() if task is not None else 0
     try:
-        return await cast(Awaitable[Any], call)
+        answer = await cast(Awaitable[Any], call)
     except (RedisError, OSError, TimeoutError) as error:
         raise BackendUnavailable(_DOWN) from error
+    # Python 3.11's wait_for, in the client, loses a cancellation that comes together with the end of what it waits for.
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return answer

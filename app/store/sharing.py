@@ -10,6 +10,15 @@ from app.store.redis_turns import RedisTurns
 from app.store.turns import Turns
 
 
+def require_place(place: str) -> None:
+    """Makes sure, before anything is served, that turns can be kept at a place.
+
+    Raises:
+        OperatorError: they cannot; the sentence says what to do.
+    """
+    turns_at(place, "started")
+
+
 def turns_at(place: str, domain: str) -> Turns:
     """Turns kept at a place.
 
@@ -22,6 +31,9 @@ def turns_at(place: str, domain: str) -> Turns:
     """
     if place.startswith(("redis://", "rediss://")):
         return RedisTurns(place, domain)
+    if "://" in place:
+        message = "LIKENESS_LOCKS names neither a folder nor a Redis: write a path, or redis://host:6379/0."
+        raise OperatorError(message)
     try:
         return LockFolder((Path(place) if place else automatic_folder()) / domain)
     except OSError as error:
