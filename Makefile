@@ -51,7 +51,7 @@ load: ## load a running service (HOST, USERS, RATE, TIME, PHOTOS=folder, WEB=1 f
 test: ## run all tests (ARGS="-k name" goes to pytest, JOBS=1 for one after the other)
 	@$(SET_UP) dev triton
 	@.venv/bin/likeness models build
-	@.venv/bin/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder $(TESTS) $(ARGS)
+	@.venv/bin/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder $(TESTS) $(ARGS)
 
 check: ## lint, format, types and layers
 	@$(SET_UP) dev

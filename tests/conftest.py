@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from tests.running_service import RunningService
 
@@ -18,22 +21,26 @@ settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Says which tests stay together where several processes share the run: what starts something large once."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_together(item)))
+# Files that share the fixture ``spread``, a service on two Tritons.
+_SPREAD = {"test_several_tritons.py", "test_traces_http.py"}
 
 
-def _together(item: pytest.Item) -> str:
-    kind, file = item.path.parent.name, item.path.stem
-    if "spread" in getattr(item, "fixturenames", ()):
-        return "spread"
-    if kind == "contract":
-        parameters = getattr(item, "callspec", None)
-        engine = parameters.params.get("engine") if parameters is not None else None
-        return f"contract on {engine}" if engine else file
-    return kind if kind == "e2e" else file
+class Together(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types for it
+    """Where several processes share a run, what starts something large stays in one of them."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder, _, file = nodeid.split("::", maxsplit=1)[0].rpartition("/")
+        engine = re.search(r"\[(lite|server|external)\b", nodeid)
+        if engine is not None:
+            return f"contract on {engine[1]}"
+        if file in _SPREAD:
+            return "spread"
+        return folder if folder.endswith("e2e") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Together:
+    """pytest-xdist asks for it."""
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session")
