@@ -51,4 +51,5 @@ def test_with_servers_named_nothing_is_started_and_only_the_data_folder_is_writt
         assert composed.stop() == 0
         composed.start()
         assert composed.call("GET", group).body["count"] == 1
-    assert {path.name for path in (tmp_path / "data").iterdir()} <= {"imports"}
+    kept = {"imports", "audit.jsonl", "audit.key"}
+    assert {path.name for path in (tmp_path / "data").iterdir()} <= kept
