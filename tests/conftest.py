@@ -38,6 +38,12 @@ class Together(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has n
         return folder if folder.endswith("e2e") else file
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begins with what waits longest, where another process does the fast ones meanwhile."""
+    if hasattr(config, "workerinput"):  # of pytest-xdist: this is one of several
+        items.sort(key=lambda item: "[server" not in item.nodeid)
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Together:
     """pytest-xdist asks for it."""
     return Together(config, log)
