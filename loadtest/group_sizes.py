@@ -226,7 +226,7 @@ async def _client(uri: str) -> AsyncIterator[AsyncMilvusClient]:
 
 
 async def _collection(store: GroupStore, group: str) -> str:
-    return (await store._group(Family.FACE, group)).registration.collection
+    return (await store._access.group(Family.FACE, group)).registration.collection
 
 
 async def _seconds(work: Callable[[], Awaitable[object]]) -> float:

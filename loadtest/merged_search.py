@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from pymilvus import AsyncMilvusClient
 
 from app.embedded.milvus import EmbeddedMilvus
-from app.store.engine import VECTOR_FIELD
 from app.store.groups import GroupStore
 from app.store.records import EmbeddingSpace, Family, Metric
+from app.store.shape import VECTOR_FIELD
 from loadtest.compare_groups import fill
 
 _DIMENSION = 128
