@@ -72,6 +72,8 @@ class Group:
     def saw(self, generation: int) -> None:
         """Takes note of the generation that a turn began with; after another process wrote, all is looked at anew."""
         if generation != self._generation:
+            if self._generation:
+                self.wrote(1)  # at least: rows of others are to be sealed as well
             self._generation = generation
             self._engine.unfollow(self.registration.collection)
             self.forget_counts()
@@ -79,6 +81,10 @@ class Group:
     def left(self, generation: int) -> None:
         """Takes note of the generation that a write of this process began, after ``saw``."""
         self._generation = generation
+
+    def searched(self) -> None:
+        """Takes note of a search."""
+        self._sealing.searched()
 
     async def close(self) -> None:
         """Ends what goes on in the background."""

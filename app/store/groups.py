@@ -316,6 +316,7 @@ class GroupStore:
         """
         with stage(Stage.SEARCH):
             async with self._access.reading(family, name) as group:
+                group.searched()
                 return await group.rows.search(vectors, limit=limit, bound=bound, tags=tags) if len(vectors) else []
 
     async def search_then_add(

@@ -33,6 +33,7 @@ class Sealing:
         self._collection = collection
         self._pause_s = pause_s
         self._fresh = 0
+        self._looked = False
         self._task: asyncio.Task[None] | None = None
 
     def wrote(self, rows: int) -> None:
@@ -42,11 +43,29 @@ class Sealing:
         if most is not None and self._fresh >= most and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._seal(most))
 
+    def searched(self) -> None:
+        """Looks once, in the background, whether a process before this one may have left rows unsealed."""
+        if self._looked:
+            return
+        self._looked = True
+        if self._engine.profile.unsealed_rows is not None and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._seal_what_was_left(self._engine.profile.unsealed_rows))
+
     async def close(self) -> None:
         """Ends what is under way; the server seals what it was asked to all the same."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+
+    async def _seal_what_was_left(self, most: int) -> None:
+        try:
+            rows = await self._engine.count(self._collection, "")
+        except LikenessError:
+            self._looked = False
+            return
+        # A smaller group is looked through row by row anyway.
+        self._fresh = max(self._fresh, most) if rows >= most else self._fresh
+        await self._seal(most)
 
     async def _seal(self, most: int) -> None:
         while self._fresh >= most:

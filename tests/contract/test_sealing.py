@@ -21,6 +21,32 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 TIMEOUT_S = 90.0
 
 
+async def test_rows_that_a_process_left_unsealed_are_sealed_once_another_searches(
+    open_store: OpenStore, uri: str, group: str
+) -> None:
+    async with open_store(prefix="leftrows") as store:
+        engine = await store._connection.engine()
+        if engine.profile.unsealed_rows is None:
+            pytest.skip(f"{engine.profile.engine} searches all rows exactly")
+        await store.create(Family.IMAGE, group, capacity=100, space=EmbeddingSpace("m", 4, Metric.L2))
+        collection = (await store._access.group(Family.IMAGE, group)).registration.collection
+        await fill(store, group, 50)  # far from what is sealed by itself
+    client = AsyncMilvusClient(uri=uri, timeout=10, dedicated=True)
+    try:
+        async with open_store(prefix="leftrows") as store:
+            engine = await store._connection.engine()
+            engine.profile = replace(engine.profile, unsealed_rows=40)
+            assert await sealed(client, collection) == 0
+            await store.search(Family.IMAGE, group, np.array([[7, 1, 0, 0]], np.float32), limit=1, bound=1.0)
+            deadline = time.monotonic() + TIMEOUT_S
+            while await sealed(client, collection) < 50:
+                assert time.monotonic() < deadline, "the rows were never sealed"
+                await asyncio.sleep(0.5)
+            await store.remove(Family.IMAGE, group)
+    finally:
+        await client.close()
+
+
 async def test_rows_are_sealed_and_indexed_without_being_asked_for(open_store: OpenStore, uri: str, group: str) -> None:
     async with open_store(prefix="sealed") as store:
         engine = await store._connection.engine()
