@@ -12,9 +12,8 @@ from __future__ import annotations
 import json
 import random
 import secrets
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -27,7 +26,9 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest import answers, photo_pool
+from loadtest.face_photos import with_faces
 from loadtest.photo_pool import Photo
+from loadtest.plain_call import post
 
 locust.stats.PERCENTILES_TO_REPORT = [0.5, 0.95, 0.99]
 
@@ -40,9 +41,6 @@ _MOST_ROWS = 40  # of one user
 _PAGE = 7
 _LIMIT = 100
 _TIMEOUT_S = 60
-_FACE_MIN_SIZE = 50  # the service's default for faces that may be added
-_MOST_FACES = 32  # photos: each is looked at before the test begins
-_DETECTED_AT_ONCE = 8
 
 
 @events.init_command_line_parser.add_listener
@@ -68,7 +66,7 @@ def _begin(environment: Environment, **_: object) -> None:
     try:
         _read_photos(environment, str(environment.parsed_options.photos))
         for family, name in _GROUPS:
-            _post(environment, f"/v1/{family}/groups/{name}", {"config": {"capacity": _CAPACITY}})
+            post(str(environment.host), f"/v1/{family}/groups/{name}", {"config": {"capacity": _CAPACITY}})
         environment.stats.clear_all()  # rates count from here
     except (OSError, ValueError) as error:
         print(f"The test cannot begin at {environment.host}: {error}", flush=True)
@@ -82,7 +80,7 @@ def _end(environment: Environment, **_: object) -> None:
     if isinstance(environment.runner, MasterRunner) or environment.process_exit_code == 2:
         return
     for family, name in _GROUPS:
-        _post(environment, f"/v1/{family}/groups/{name}/remove", {})
+        post(str(environment.host), f"/v1/{family}/groups/{name}/remove", {})
 
 
 def _told(text: str | None) -> str:
@@ -104,35 +102,7 @@ def _read_photos(environment: Environment, folder: str) -> None:
     ImageUser.photos = photo_pool.of_folder(Path(folder)) if folder else photo_pool.drawn(_DRAWN)
     if FaceUser in environment.user_classes:
         photos = photo_pool.of_folder(Path(folder) if folder else photo_pool.usual_folder())
-        FaceUser.photos = _with_faces(environment, photos[:: -(-len(photos) // _MOST_FACES)])
-
-
-def _with_faces(environment: Environment, photos: list[Photo]) -> list[Photo]:
-    found = []
-    for start in range(0, len(photos), _DETECTED_AT_ONCE):
-        part = photos[start : start + _DETECTED_AT_ONCE]
-        answer = _post(environment, "/v1/face/detect", {"images": [photo.uri for photo in part]})
-        for photo, faces in zip(part, answer["detect_results"], strict=True):
-            if any(_is_large(face["bounding_box"]["pts"]) for face in faces["faces"]):
-                found.append(photo)
-    if not found:
-        raise ValueError("none of the photos shows a face that is large enough: name a folder that has some.")
-    return found
-
-
-def _is_large(pts: list[list[int]]) -> bool:
-    (left, top), _, (right, bottom), _ = pts
-    return min(right - left, bottom - top) >= _FACE_MIN_SIZE
-
-
-def _post(environment: Environment, path: str, body: object) -> Any:
-    request = urllib.request.Request(environment.host.rstrip("/") + path, data=json.dumps(body).encode(), method="POST")
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            raise OSError(error.read().decode(errors="replace")) from error
+        FaceUser.photos = with_faces(photos, partial(post, str(environment.host)))
 
 
 class Client(FastHttpUser):
@@ -284,7 +254,7 @@ class Client(FastHttpUser):
 
     def hits(self, answer: Any) -> list[list[dict[str, Any]]]:
         """The hits for each image; for a face search, those of its largest face."""
-        raise NotImplementedError
+        return [image["results"] for image in answer["search_results"]]
 
     def _start_anew(self) -> None:
         """A new tag, with nothing in it: also where a failed write leaves open what is in the old one."""
@@ -367,10 +337,6 @@ class ImageUser(Client):
 
     family = "image"
     threshold = 0.3
-
-    def hits(self, answer: Any) -> list[list[dict[str, Any]]]:
-        """See ``Client.hits``."""
-        return [image["results"] for image in answer["search_results"]]
 
 
 class FaceUser(Client):
