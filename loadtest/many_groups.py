@@ -28,6 +28,7 @@ from loadtest.memory import child_of, resident_mb
 _SPACE = EmbeddingSpace("made", 128, Metric.L2)
 _ROWS = 100
 _FAR = 1e6
+_TOLD_EVERY = 50
 
 
 def main() -> None:
@@ -68,7 +69,11 @@ async def _make(store: GroupStore, groups: int, pid: int | None) -> None:
     vectors = made("persons", _ROWS, 1, _SPACE.dimension).vectors
     await store.names(Family.FACE)
     before = _memory(pid)
-    times = [await _seconds(lambda n=number: _fill(store, n, vectors)) for number in range(groups)]  # type: ignore[misc]
+    times = []
+    for number in range(groups):
+        times.append(await _seconds(lambda n=number: _fill(store, n, vectors)))  # type: ignore[misc]
+        if len(times) % _TOLD_EVERY == 0 and len(times) < groups:
+            _print("made and filled", len(times), times, before, _memory(pid))
     _print("made and filled", groups, times, before, _memory(pid))
 
 
