@@ -144,8 +144,17 @@ class Settings:
     decode_memory: int = setting(
         1536 * MIB, "Bytes that all images being decoded together may hold; more wait.", least=MIB
     )
-    decode_threads: int = setting(
-        0, "Threads that decode images; 0 is one per core, shared out among the workers.", least=0, most=256
+    decode_processes: int = setting(
+        0, "Processes that decode images; 0 is one per core, shared out among the workers.", least=0, most=256
+    )
+    decode_timeout: float = setting(
+        20.0, "Seconds that decoding one image may take; one that takes longer is refused.", least=0.1, most=600
+    )
+    pixel_threads: int = setting(
+        0,
+        "Threads that cut, turn and scale pixels; 0 is one per core, shared out among the workers.",
+        least=0,
+        most=256,
     )
     compare_memory: int = setting(
         256 * MIB,

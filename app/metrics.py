@@ -11,6 +11,7 @@ import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from time import perf_counter
 from typing import Literal, Self
 
@@ -25,6 +26,14 @@ _ITEMS = (1, 2, 4, 8, 16, 32, 64)
 
 # How values of several worker processes become one.
 _Across = Literal["livesum", "livemax"]
+
+
+class DecoderLoss(StrEnum):
+    """Why a process that decodes images was lost."""
+
+    CRASH = "crash"
+    KILLED = "killed"
+    TIMEOUT = "timeout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +314,23 @@ class FetchMetrics(_Part):
         self._bytes.labels(source).inc(size)
 
 
+class DecoderMetrics(_Part):
+    """What is told of the processes that decode images."""
+
+    def __init__(self, book: SeriesBook) -> None:
+        self._lost = book.counter(
+            "likeness_decoders_lost_total",
+            "Processes that decode images that ended over one, by why: `crash`, `timeout`, or `killed` from outside.",
+            ["reason"],
+        )
+        for reason in DecoderLoss:
+            self._lost.labels(reason.value)
+
+    def lost(self, reason: DecoderLoss) -> None:
+        """A process was lost, and another one takes its place."""
+        self._lost.labels(reason.value).inc()
+
+
 class WorkMetrics(_Part):
     """What is told of limits and of work in the background."""
 
@@ -350,6 +376,7 @@ class Metrics:
         self.inference = InferenceMetrics(book)
         self.store = StoreMetrics(book)
         self.fetch = FetchMetrics(book)
+        self.decoders = DecoderMetrics(book)
         self.work = WorkMetrics(book)
         build = book.gauge(
             "likeness_build_info", "1; its labels say what runs.", ["version", "python"], across="livemax"

@@ -17,9 +17,10 @@ from app import __version__
 from app.catalogue.roles import Role
 from app.catalogue.verify import verify
 from app.config import Settings
+from app.decoding import Decoders, DecodingLimits
 from app.embedded.milvus import EmbeddedMilvus, pending_rows
 from app.embedded.triton import EmbeddedTriton
-from app.errors import OperatorError
+from app.errors import BackendUnavailable, OperatorError
 from app.fetch import Fetcher, FetchLimits
 from app.inference.models import (
     DetectorSpec,
@@ -107,6 +108,7 @@ async def open_services(
             for opened in stores:
                 opened.forget()
 
+        decoders = await _start_decoders(settings, stack, metrics)
         engines = await _start_engines(settings, stack, milvus_restarted)
         triton = await stack.enter_async_context(
             TritonServers(engines.triton_url, tuple(Role), timeout=settings.triton_timeout)
@@ -125,7 +127,7 @@ async def open_services(
             )
         )
         stores.append(store)
-        source = await _open_source(settings, stack, metrics)
+        source = await _open_source(settings, decoders, stack, metrics)
         queue: dict[str, Any] = {
             "max_waiting": settings.batch_queue,
             "in_flight": settings.batches_in_flight,
@@ -169,6 +171,7 @@ async def open_services(
         for told in (source.sample, admission.sample, partial(memory.sample, name="comparisons")):
             page.before_each(partial(told, metrics.work))
         await stack.enter_async_context(page.kept_sampled())
+        await _ready(decoders)
         yield Services(
             image_groups=Groups(store, Family.IMAGE, image_pipeline.spec),
             face_groups=Groups(store, Family.FACE, face_pipeline.spec),
@@ -263,7 +266,30 @@ async def _start_engines(
     return engines
 
 
-async def _open_source(settings: Settings, stack: AsyncExitStack, metrics: Metrics) -> ImageSource:
+async def _start_decoders(settings: Settings, stack: AsyncExitStack, metrics: Metrics) -> Decoders:
+    limits = DecodingLimits(
+        processes=settings.decode_processes or _cores_of_one(settings),
+        max_pixels=settings.max_image_pixels,
+        most_bytes=settings.decode_memory,
+        timeout_s=settings.decode_timeout,
+    )
+    return await stack.enter_async_context(Decoders(limits, metrics=metrics.decoders))
+
+
+async def _ready(decoders: Decoders) -> None:
+    try:
+        await decoders.ready()
+    except BackendUnavailable as error:
+        message = "No process that decodes images can be started: the log says why."
+        raise OperatorError(message) from error
+
+
+def _cores_of_one(settings: Settings) -> int:
+    """Cores of this machine that one of the workers has."""
+    return max(1, len(os.sched_getaffinity(0)) // settings.workers)
+
+
+async def _open_source(settings: Settings, decoders: Decoders, stack: AsyncExitStack, metrics: Metrics) -> ImageSource:
     limits = FetchLimits(
         max_bytes=settings.max_image_bytes,
         timeout_s=settings.fetch_timeout,
@@ -275,16 +301,15 @@ async def _open_source(settings: Settings, stack: AsyncExitStack, metrics: Metri
     )
     fetcher = await stack.enter_async_context(Fetcher(limits, metrics=metrics.fetch))
     threads = ThreadPoolExecutor(
-        settings.decode_threads or max(1, len(os.sched_getaffinity(0)) // settings.workers),
-        thread_name_prefix="likeness-pixels",
+        settings.pixel_threads or _cores_of_one(settings), thread_name_prefix="likeness-pixels"
     )
     stack.callback(threads.shutdown, cancel_futures=True)
     return ImageSource(
         fetcher,
+        decoders,
         threads,
         ImageLimits(
             max_bytes=settings.max_image_bytes,
-            max_pixels=settings.max_image_pixels,
             fetched_memory=settings.fetch_memory,
             decoded_memory=settings.decode_memory,
             at_work=settings.images_at_work,

@@ -73,6 +73,17 @@ class MemoryBudget:
             raise Overloaded(message, limit=Limit.BODIES)
         self._free -= size
 
+    def borrow(self, size: int) -> int:
+        """Takes bytes at once where they are free and nobody waits for any; ``give_back`` returns them.
+
+        Returns:
+            How many were taken: all of them or none.
+        """
+        if self._waiters or size > self._free:
+            return 0
+        self._free -= size
+        return size
+
     def give_back(self, size: int) -> None:
         """Returns bytes that ``take`` took."""
         self._free += size

@@ -13,14 +13,18 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from app.decoding import Decoders, SharedFile
 from app.fetch import Fetcher, is_data_uri
 from app.metrics import WorkMetrics
 from app.services.budget import MemoryBudget
 from app.services.threads import in_thread
 from app.stages import Stage, stage
-from app.vision.decode import ImageHeader, decode, read_header
+from app.vision.decode import ImageHeader
 
 ResultT = TypeVar("ResultT")
+
+_SMALL_BYTES = 24 * 1024 * 1024  # of memory, that decoding a photo of over a million pixels takes
+_COPIED_AT_ONCE = 1024 * 1024  # bytes: more are copied in a thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +33,12 @@ class ImageLimits:
 
     Attributes:
         max_bytes: largest encoded image.
-        max_pixels: largest image.
         fetched_memory: bytes that all images being fetched may take together.
         decoded_memory: bytes that all images being decoded may take together.
         at_work: images that may be open at the same time.
     """
 
     max_bytes: int
-    max_pixels: int
     fetched_memory: int
     decoded_memory: int
     at_work: int
@@ -54,6 +56,7 @@ class OpenImage:
     def __init__(self, source: ImageSource, data: bytes, pixels: NDArray[np.uint8], header: ImageHeader) -> None:
         self.pixels = pixels
         self.width, self.height = header.width, header.height
+        self._header = header
         self._source = source
         self._data = data
 
@@ -72,7 +75,7 @@ class OpenImage:
         """Decodes all pixels, for what is too small to be seen otherwise."""
         self.pixels = np.zeros((0, 0, 3), np.uint8)  # the memory that is held for the image is for one of the two
         with stage(Stage.DECODE):
-            self.pixels = await self._source.decoded(self._data, None)
+            self.pixels = await self._source.whole(self._data, self._header)
 
 
 class ImageSource:
@@ -80,12 +83,14 @@ class ImageSource:
 
     Args:
         fetcher: brings the bytes.
-        threads: runs everything that keeps a core busy.
+        decoders: make pixels of them.
+        threads: run everything else that keeps a core busy.
         limits: what images may cost.
     """
 
-    def __init__(self, fetcher: Fetcher, threads: ThreadPoolExecutor, limits: ImageLimits) -> None:
+    def __init__(self, fetcher: Fetcher, decoders: Decoders, threads: ThreadPoolExecutor, limits: ImageLimits) -> None:
         self._fetcher = fetcher
+        self._decoders = decoders
         self._threads = threads
         self._limits = limits
         self._fetched = MemoryBudget(limits.fetched_memory)
@@ -117,15 +122,42 @@ class ImageSource:
         async with AsyncExitStack() as held:
             with stage(Stage.DECODE):
                 await held.enter_async_context(self._slots)
-                header = await self.in_thread(partial(read_header, data, max_pixels=self._limits.max_pixels))
-                await held.enter_async_context(self._decoded.hold(header.decoded_bytes))
-                pixels = await self.decoded(data, needed_side)
+                async with self._shared(data) as file:
+                    header, pixels = await self._small(file, needed_side, held)
+                    if pixels is None:
+                        await held.enter_async_context(self._decoded.hold(header.decoded_bytes))
+                        pixels = await self._decoders.decode(file, header, needed_side)
             yield OpenImage(self, data, pixels, header)
 
-    async def decoded(self, data: bytes, needed_side: int | None) -> NDArray[np.uint8]:
-        """Pixels of a file; whoever asks holds the memory for them."""
-        work = partial(decode, data, max_pixels=self._limits.max_pixels, needed_side=needed_side)
-        return await self.in_thread(work)
+    async def _small(
+        self, file: SharedFile, needed_side: int | None, held: AsyncExitStack
+    ) -> tuple[ImageHeader, NDArray[np.uint8] | None]:
+        """The header; and the pixels where little memory, that is free, is enough for them."""
+        lent = self._decoded.borrow(_SMALL_BYTES)
+        kept = 0
+        try:
+            header, pixels = await self._decoders.read(file, needed_side, memory=lent)
+            if pixels is not None:
+                kept = header.decoded_bytes
+                held.callback(self._decoded.give_back, kept)
+        finally:
+            self._decoded.give_back(lent - kept)
+        return header, pixels
+
+    async def whole(self, data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
+        """All pixels of a file; whoever asks holds the memory for them."""
+        async with self._shared(data) as file:
+            return await self._decoders.decode(file, header, None)
+
+    @asynccontextmanager
+    async def _shared(self, data: bytes) -> AsyncIterator[SharedFile]:
+        """The file where decoders see it."""
+        with self._decoders.file(len(data)) as file:
+            if len(data) > _COPIED_AT_ONCE:
+                await self.in_thread(partial(file.fill, data))
+            else:
+                file.fill(data)
+            yield file
 
     def sample(self, metrics: WorkMetrics) -> None:
         """Tells how much memory images hold at this moment."""

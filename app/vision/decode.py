@@ -100,6 +100,22 @@ def read_header(data: bytes, *, max_pixels: int | None = None) -> ImageHeader:
     return ImageHeader(kind, width, height, width * height * _BYTES_PER_PIXEL[kind] + 2 * len(data))
 
 
+def decoded_size(header: ImageHeader, needed_side: int | None) -> tuple[int, int]:
+    """Most rows and columns that ``decode`` gives for an image of this header.
+
+    Args:
+        header: of the image.
+        needed_side: as for ``decode``.
+
+    Returns:
+        Height and width in pixels.
+    """
+    scale = 1
+    if header.format is ImageFormat.JPEG and needed_side is not None:
+        scale = _reduction(header.width, header.height, needed_side)
+    return -(-header.height // scale), -(-header.width // scale)
+
+
 def decode(data: bytes, *, max_pixels: int, needed_side: int | None = None) -> NDArray[np.uint8]:
     """Decodes an image file to RGB as a person sees it.
 
@@ -185,10 +201,15 @@ def _check_tiles(image: ImageFile, max_pixels: int) -> None:
 def _reduce(image: ImageFile, needed_side: int) -> None:
     """Lets libjpeg decode at 1/8, 1/4 or 1/2 where the long side stays at least ``needed_side`` pixels."""
     width, height = image.size
-    for scale in (8, 4, 2):
-        if -(-max(width, height) // scale) >= needed_side:
-            image.draft(None, (max(1, width // scale), max(1, height // scale)))
-            return
+    scale = _reduction(width, height, needed_side)
+    if scale > 1:
+        image.draft(None, (max(1, width // scale), max(1, height // scale)))
+
+
+def _reduction(width: int, height: int, needed_side: int) -> int:
+    """The scale at which ``draft`` decodes then; an image of a few rows would be given a smaller one than asked for."""
+    possible = (scale for scale in (8, 4, 2) if min(width, height) >= scale)
+    return next((scale for scale in possible if -(-max(width, height) // scale) >= needed_side), 1)
 
 
 def _scale_transparent_value(image: ImageFile, *, depth: int) -> None:

@@ -62,6 +62,8 @@ def names_of(service: int, descendants: Iterable[int]) -> dict[int, str]:
                 names[pid] = next((f"model {model}" for model in _MODELS if model in command), "Triton stub")
             elif "tritonserver" in command:
                 names[pid] = "Triton server"
+            elif "app.decoding" in command:
+                names[pid] = "decoders"
             else:
                 names[pid] = "Milvus"
     return names

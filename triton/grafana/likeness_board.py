@@ -182,6 +182,12 @@ LIKENESS = Dashboard(
                     "Encoded images.",
                     {"{{source}}": rate("likeness_fetched_bytes_total", "source")},
                 ),
+                Panel(
+                    "Decoders lost",
+                    "ops",
+                    "Processes that an image crashed, that it kept for too long, or that were killed from outside.",
+                    {"{{reason}}": rate("likeness_decoders_lost_total", "reason")},
+                ),
                 Panel("Imports", "short", "By where they are.", {"{{state}}": "sum by (state) (likeness_jobs)"}),
                 Panel(
                     "Images of imports",
