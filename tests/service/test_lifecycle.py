@@ -170,10 +170,7 @@ def test_backends_that_are_down_make_the_service_live_but_not_ready(tmp_path: Pa
         ]:
             reply = service.call(method, path, body)
             assert (reply.status, reply.body["code"]) == (503, "backend_unavailable"), reply
-        deadline = time.monotonic() + 30
-        while "Requests that need milvus will fail" not in service.log:
-            assert time.monotonic() < deadline, service.log
-            time.sleep(0.05)
+        service.wait_for_log("Requests that need milvus will fail")
 
 
 def refused(**environment: str) -> str:
