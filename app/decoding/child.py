@@ -18,7 +18,7 @@ from app.decoding.confinement import DataLimit, confine, die_with
 from app.decoding.memory import MappedMemory
 from app.decoding.messages import MOST_BYTES, Answer, Failed, Image, Read, Ready, Refused
 from app.errors import LikenessError
-from app.vision.decode import decode, decoded_size, read_header
+from app.vision.decode import read_header
 
 #: Bytes of memory that a decoder may take beside those estimated for its image.
 SLACK = 128 * 1024 * 1024
@@ -54,11 +54,11 @@ def _answer(question: Read, file: mmap.mmap, room: mmap.mmap) -> Answer:
     try:
         data = file[: question.size]
         header = read_header(data, max_pixels=question.max_pixels)
-        rows, columns = decoded_size(header, question.needed_side)
+        rows, columns = question.form.size(header)
         if header.decoded_bytes > question.memory or rows * columns * 3 > len(room):
             rows = columns = 0
         else:
-            pixels = decode(data, max_pixels=question.max_pixels, needed_side=question.needed_side)
+            pixels = question.form.decode(data, max_pixels=question.max_pixels)
             np.copyto(np.frombuffer(room, np.uint8, pixels.size).reshape(pixels.shape), pixels)
             rows, columns = pixels.shape[:2]
         return Image(header.format.value, header.width, header.height, header.decoded_bytes, rows, columns)

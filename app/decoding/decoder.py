@@ -12,6 +12,7 @@ from typing import Final, Self, TypeVar
 
 import msgspec
 
+from app.decoding.form import Form
 from app.decoding.memory import SharedBytes, SharedFile
 from app.decoding.messages import MOST_BYTES, Answer, Failed, Image, Read, Ready, Refused
 from app.errors import InternalError, LikenessError, TooLarge, UndecodableImage
@@ -102,7 +103,7 @@ class Decoder:
         return self._process.poll() is None
 
     async def read(
-        self, file: SharedFile, room: SharedBytes, *, max_pixels: int, needed_side: int | None, memory: int
+        self, file: SharedFile, room: SharedBytes, *, max_pixels: int, form: Form, memory: int
     ) -> tuple[ImageHeader, tuple[int, int]]:
         """Reads the header of a file and decodes it, where ``memory`` bytes and ``room`` suffice.
 
@@ -112,7 +113,7 @@ class Decoder:
         Raises:
             DecoderGone, TooLarge, UndecodableImage.
         """
-        question = msgspec.json.encode(Read(file.size, max_pixels, needed_side, memory))
+        question = msgspec.json.encode(Read(file.size, max_pixels, form, memory))
         try:
             socket.send_fds(self._channel, [question], [file.memory.descriptor, room.descriptor])
         except OSError as error:

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.decoding.decoder import Decoder, DecoderGone
+from app.decoding.form import Form
 from app.decoding.memory import SharedBytes, SharedFile, SharedMemory
 from app.errors import BackendUnavailable, InternalError, LikenessError, UndecodableImage
 from app.metrics import DecoderLoss, DecoderMetrics
-from app.vision.decode import ImageHeader, decoded_size
+from app.vision.decode import ImageHeader
 
 T = TypeVar("T")
 
@@ -117,14 +118,12 @@ class Decoders:
         """
         return self._memory.file(size)
 
-    async def read(
-        self, file: SharedFile, needed_side: int | None, *, memory: int
-    ) -> tuple[ImageHeader, NDArray[np.uint8] | None]:
+    async def read(self, file: SharedFile, form: Form, *, memory: int) -> tuple[ImageHeader, NDArray[np.uint8] | None]:
         """Reads the header of a file, and decodes what is small at once.
 
         Args:
             file: the whole file.
-            needed_side: beyond which the caller needs no detail; see ``app.vision.decode.decode``.
+            form: in which the image is wanted.
             memory: bytes that decoding may take.
 
         Returns:
@@ -134,31 +133,32 @@ class Decoders:
             TooLarge, UndecodableImage: the file's fault.
             BackendUnavailable: no process or no memory can be had to read it.
         """
-        return await self._read(file, self._memory.take(_SMALL_BYTES), needed_side, memory)
+        room = self._memory.take(_SMALL_BYTES if form.square is None else form.square**2 * 3)
+        return await self._read(file, room, form, memory)
 
-    async def decode(self, file: SharedFile, header: ImageHeader, needed_side: int | None) -> NDArray[np.uint8]:
+    async def decode(self, file: SharedFile, header: ImageHeader, form: Form) -> NDArray[np.uint8]:
         """Decodes a file whose header was read, taking as many bytes as that says.
 
         Raises:
             TooLarge, UndecodableImage: the file's fault.
             BackendUnavailable: no process or no memory can be had to decode it.
         """
-        rows, columns = decoded_size(header, needed_side)
+        rows, columns = form.size(header)
         room = self._memory.take(rows * columns * 3)
-        _, pixels = await self._read(file, room, needed_side, header.decoded_bytes)
+        _, pixels = await self._read(file, room, form, header.decoded_bytes)
         if pixels is None:
             raise InternalError  # a decoder that says now this of a file, and now that
         return pixels
 
     async def _read(
-        self, file: SharedFile, room: SharedBytes, needed_side: int | None, memory: int
+        self, file: SharedFile, room: SharedBytes, form: Form, memory: int
     ) -> tuple[ImageHeader, NDArray[np.uint8] | None]:
         read = partial(
             Decoder.read,
             file=file,
             room=room,
             max_pixels=self._limits.max_pixels,
-            needed_side=needed_side,
+            form=form,
             memory=memory,
         )
         try:

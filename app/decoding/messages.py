@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from app.decoding.form import Form
+
 #: Longest message, in bytes.
 MOST_BYTES = 8192
 
@@ -14,13 +16,13 @@ class Read(msgspec.Struct, tag=True, forbid_unknown_fields=True):
     Attributes:
         size: of the file, in bytes.
         max_pixels: most pixels that its image may have.
-        needed_side: beyond which the caller needs no detail; None: full size.
+        form: in which the image is wanted.
         memory: bytes that decoding may take; where it needs more, or more room, only the header is told.
     """
 
     size: int
     max_pixels: int
-    needed_side: int | None
+    form: Form
     memory: int
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.catalogue.roles import EMBEDDING, QUALITY
+from app.decoding import WHOLE, Form
 from app.inference.models import DetectorSpec, EmbedderSpec, QualitySpec, ServedModel
 from app.services.face_finder import FaceFinder, Points
 from app.services.fan_out import for_each, for_each_face
@@ -153,8 +154,8 @@ class FacePipeline:
             boxes: four corners of each face where the caller knows them; none: faces are detected.
         """
         # Boxes may be of faces of any size: then all pixels are needed.
-        needed_side = None if boxes else await self._finder.needed_side()
-        async with self._source.open(uri, needed_side=needed_side) as image:
+        form = WHOLE if boxes else Form(needed_side=await self._finder.needed_side())
+        async with self._source.open(uri, form) as image:
             with stage(Stage.DETECT):
                 faces: Sequence[FoundFace]
                 if boxes:

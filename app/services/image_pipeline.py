@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from app.catalogue.roles import EMBEDDING
+from app.decoding import Form
 from app.inference.models import EmbedderSpec, ServedModel
 from app.services.image_source import ImageSource
 from app.services.rows import Embedded
 from app.stages import Stage, stage
-from app.vision.letterbox import squash
 
 # A JPEG may be decoded at a reduced scale of at least this many times the model's input.
 OVERSAMPLING = 2
@@ -34,9 +32,9 @@ class ImagePipeline:
     async def embed(self, uri: str) -> Embedded:
         """The embedding of the image at ``uri``."""
         spec = await self._embedder.spec()
-        async with self._source.open(uri, needed_side=spec.input_size * OVERSAMPLING) as opened:
-            with stage(Stage.ALIGN):
-                pixels = await self._source.in_thread(partial(squash, opened.pixels, spec.input_size))
+        form = Form(needed_side=spec.input_size * OVERSAMPLING, square=spec.input_size)
+        async with self._source.open(uri, form) as opened:
+            pixels = opened.pixels
         with stage(Stage.EMBED):
             answer = await self._embedder.infer(pixels)
         return Embedded(answer.outputs[EMBEDDING], answer.spec)

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from app.decoding import Decoders, SharedFile
+from app.decoding import WHOLE, Decoders, Form, SharedFile
 from app.fetch import Fetcher, is_data_uri
 from app.metrics import WorkMetrics
 from app.services.budget import MemoryBudget
@@ -98,12 +98,12 @@ class ImageSource:
         self._slots = asyncio.Semaphore(limits.at_work)
 
     @asynccontextmanager
-    async def open(self, uri: str, *, needed_side: int | None = None) -> AsyncIterator[OpenImage]:
+    async def open(self, uri: str, form: Form = WHOLE) -> AsyncIterator[OpenImage]:
         """Yields the image; its memory counts until the block ends.
 
         Args:
             uri: http, https or data URI.
-            needed_side: the caller needs no more than this long side; a larger image may be decoded smaller.
+            form: in which the image is wanted.
 
         Raises:
             UnsupportedUri, BlockedAddress, FetchFailed, FetchTimeout, TooLarge, UndecodableImage.
@@ -114,29 +114,29 @@ class ImageSource:
         async with reserved:
             with stage(Stage.FETCH):
                 data = await self._fetcher.fetch(uri)
-            async with self._decoding(data, needed_side) as image:
+            async with self._decoding(data, form) as image:
                 yield image
 
     @asynccontextmanager
-    async def _decoding(self, data: bytes, needed_side: int | None) -> AsyncIterator[OpenImage]:
+    async def _decoding(self, data: bytes, form: Form) -> AsyncIterator[OpenImage]:
         async with AsyncExitStack() as held:
             with stage(Stage.DECODE):
                 await held.enter_async_context(self._slots)
                 async with self._shared(data) as file:
-                    header, pixels = await self._small(file, needed_side, held)
+                    header, pixels = await self._small(file, form, held)
                     if pixels is None:
                         await held.enter_async_context(self._decoded.hold(header.decoded_bytes))
-                        pixels = await self._decoders.decode(file, header, needed_side)
+                        pixels = await self._decoders.decode(file, header, form)
             yield OpenImage(self, data, pixels, header)
 
     async def _small(
-        self, file: SharedFile, needed_side: int | None, held: AsyncExitStack
+        self, file: SharedFile, form: Form, held: AsyncExitStack
     ) -> tuple[ImageHeader, NDArray[np.uint8] | None]:
         """The header; and the pixels where little memory, that is free, is enough for them."""
         lent = self._decoded.borrow(_SMALL_BYTES)
         kept = 0
         try:
-            header, pixels = await self._decoders.read(file, needed_side, memory=lent)
+            header, pixels = await self._decoders.read(file, form, memory=lent)
             if pixels is not None:
                 kept = header.decoded_bytes
                 held.callback(self._decoded.give_back, kept)
@@ -147,7 +147,7 @@ class ImageSource:
     async def whole(self, data: bytes, header: ImageHeader) -> NDArray[np.uint8]:
         """All pixels of a file; whoever asks holds the memory for them."""
         async with self._shared(data) as file:
-            return await self._decoders.decode(file, header, None)
+            return await self._decoders.decode(file, header, WHOLE)
 
     @asynccontextmanager
     async def _shared(self, data: bytes) -> AsyncIterator[SharedFile]:

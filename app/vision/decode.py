@@ -17,6 +17,7 @@ from app.errors import LikenessError, TooLarge, UndecodableImage
 from app.vision import exif, image_file, pixels
 from app.vision.heic import HeicPicture
 from app.vision.image_file import ImageFormat
+from app.vision.letterbox import squash_image
 
 # Everything that Pillow's and libheif's readers were seen to raise on damaged bytes, besides what OSError and
 # ValueError already cover. MemoryError is what a codec reports when damaged bytes ask for absurd buffers.
@@ -137,15 +138,38 @@ def decode(data: bytes, *, max_pixels: int, needed_side: int | None = None) -> N
     """
     kind = image_file.recognise(data)
     with _damage_translated(kind):
-        if kind is ImageFormat.HEIC:
-            loaded, orientation = _load_heic(data, max_pixels), 1
-        else:
-            loaded, orientation = _load(kind, data, max_pixels, needed_side)
-        seen = pixels.to_srgb(loaded)
-        del loaded
-        if orientation in exif.TRANSPOSES:
-            seen = seen.transpose(exif.TRANSPOSES[orientation])
-        return np.asarray(seen)
+        return np.asarray(_seen(kind, data, max_pixels, needed_side))
+
+
+def decode_squashed(data: bytes, *, max_pixels: int, needed_side: int | None, size: int) -> NDArray[np.uint8]:
+    """Decodes an image file as ``decode`` does, and scales it to a square as ``app.vision.letterbox.squash`` does.
+
+    Args:
+        data: the whole file.
+        max_pixels: most pixels (width × height) of the stored image.
+        needed_side: the long side in pixels beyond which the square needs no detail; None: none is left out.
+        size: side of the square, in pixels.
+
+    Returns:
+        uint8 [size, size, 3], RGB, read-only.
+
+    Raises:
+        TooLarge, UndecodableImage: as ``decode``.
+    """
+    kind = image_file.recognise(data)
+    with _damage_translated(kind):
+        return squash_image(_seen(kind, data, max_pixels, needed_side), size)
+
+
+def _seen(kind: ImageFormat, data: bytes, max_pixels: int, needed_side: int | None) -> Image.Image:
+    """The image as a person sees it, of mode RGB."""
+    if kind is ImageFormat.HEIC:
+        loaded, orientation = _load_heic(data, max_pixels), 1
+    else:
+        loaded, orientation = _load(kind, data, max_pixels, needed_side)
+    seen = pixels.to_srgb(loaded)
+    del loaded
+    return seen.transpose(exif.TRANSPOSES[orientation]) if orientation in exif.TRANSPOSES else seen
 
 
 def _load(kind: ImageFormat, data: bytes, max_pixels: int, needed_side: int | None) -> tuple[Image.Image, int]:

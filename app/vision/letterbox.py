@@ -92,7 +92,12 @@ def squash(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     Returns:
         UINT8 RGB [size, size, 3].
     """
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BOX))
+    return squash_image(Image.fromarray(image), size)
+
+
+def squash_image(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """As ``squash``, of an image of mode RGB."""
+    return np.asarray(image.resize((size, size), Image.Resampling.BOX))
 
 
 def _up(value: int, multiple: int) -> int:

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from prometheus_client import CollectorRegistry
 
-from app.decoding import Decoders, DecodingLimits
+from app.decoding import WHOLE, Decoders, DecodingLimits, Form
 from app.errors import BackendUnavailable, TooLarge, UndecodableImage
 from app.metrics import DecoderLoss, DecoderMetrics, SeriesBook
 from app.vision.decode import ImageHeader, decode, read_header
+from app.vision.letterbox import squash
 
 MIB = 1024 * 1024
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -30,15 +31,13 @@ def limits(*, processes: int = 1, timeout_s: float = 60, most_bytes: int = 512 *
     return DecodingLimits(processes, max_pixels=20_000_000, most_bytes=most_bytes, timeout_s=timeout_s)
 
 
-async def read(
-    decoders: Decoders, data: bytes, needed_side: int | None = None
-) -> tuple[ImageHeader, NDArray[np.uint8]]:
+async def read(decoders: Decoders, data: bytes, form: Form = WHOLE) -> tuple[ImageHeader, NDArray[np.uint8]]:
     """As the service does: what is small at once, all else in a second step."""
     with decoders.file(len(data)) as file:
         file.fill(data)
-        header, pixels = await decoders.read(file, needed_side, memory=24 * MIB)
+        header, pixels = await decoders.read(file, form, memory=24 * MIB)
         if pixels is None:
-            pixels = await decoders.decode(file, header, needed_side)
+            pixels = await decoders.decode(file, header, form)
         return header, pixels
 
 
@@ -51,23 +50,25 @@ async def test_every_format_is_decoded_in_a_confined_process_as_it_is_here(files
             assert not pixels.flags.writeable, name
 
 
-async def test_a_large_photo_is_decoded_in_a_second_step_and_smaller_where_no_detail_is_needed(
+async def test_a_large_photo_is_decoded_in_a_second_step_and_smaller_or_squashed_where_that_is_wanted(
     saved: Callable[..., bytes],
 ) -> None:
     steps = np.add.outer(np.arange(2400) % 256, np.arange(3200) % 200).astype(np.uint8)
     data = saved(Image.fromarray(steps).convert("RGB"), "JPEG")
     async with Decoders(limits()) as decoders:
         for side in (None, 640):
-            _, pixels = await read(decoders, data, side)
+            _, pixels = await read(decoders, data, Form(side))
             np.testing.assert_array_equal(pixels, decode(data, max_pixels=20_000_000, needed_side=side))
         assert pixels.shape == (600, 800, 3)
+        _, pixels = await read(decoders, data, Form(640, square=256))
+        np.testing.assert_array_equal(pixels, squash(decode(data, max_pixels=20_000_000, needed_side=640), 256))
 
 
 @pytest.mark.parametrize(("width", "height"), [(3000, 5), (5, 3000), (4001, 9), (1, 4000)])
 async def test_thin_photos_fit_the_room_made_for_them(saved: Callable[..., bytes], width: int, height: int) -> None:
     data = saved(Image.new("RGB", (width, height), (9, 99, 199)), "JPEG")
     async with Decoders(limits()) as decoders:
-        _, pixels = await read(decoders, data, 400)
+        _, pixels = await read(decoders, data, Form(400))
     np.testing.assert_array_equal(pixels, decode(data, max_pixels=20_000_000, needed_side=400))
 
 
