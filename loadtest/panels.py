@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import urllib.parse
 import urllib.request
@@ -46,7 +47,7 @@ def numbers(url: str, query: str) -> list[float]:
     with urllib.request.urlopen(asked, timeout=_TIMEOUT_S) as answer:
         found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
     values = [float(each["value"][1]) for each in found]
-    return [value for value in values if value == value]
+    return [value for value in values if not math.isnan(value)]
 
 
 def _shown(values: list[float]) -> str:
