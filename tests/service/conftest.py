@@ -19,6 +19,8 @@ _LIMITS = {
     "imports": "2",
     "transfers": "1",
     "log_format": "json",
+    "fetch_least_speed": "0",  # hosts of images wait for the test
+    "fetch_first_byte": "10",
 }
 
 
