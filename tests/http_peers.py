@@ -78,7 +78,7 @@ async def serving(
 
 
 @asynccontextmanager
-async def talking(talk: Talk, *, first: bytes = b"") -> AsyncIterator[int]:
+async def talking(talk: Talk, *, first: bytes = b"", address: str = "127.0.0.1") -> AsyncIterator[int]:
     """A server that reads one request's head and then says whatever the test wants; gives its port.
 
     What is to come ``first`` is said as soon as somebody connects.
@@ -94,7 +94,7 @@ async def talking(talk: Talk, *, first: bytes = b"") -> AsyncIterator[int]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, address, 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -13,7 +13,7 @@ from aiohttp.client_proto import ResponseHandler
 from app.fetch.destinations import Destination, Pinned
 
 _HEAD_BYTES: Final = 32_768  # of all heads together: interim answers (1xx) count as well
-_PIECE: Final = 4096  # what is parsed before it is counted again: one piece of empty heads takes some milliseconds
+_PIECE: Final = 4096  # at least this is parsed before it is counted again: so much of empty heads takes milliseconds
 _UNPARSED: Final = 524_288  # bytes of the body that may lie unparsed where its reader is slow
 _FRAMING_SHARE: Final = 8  # an eighth of the body may come on top of it, as sizes of chunks
 
@@ -35,8 +35,10 @@ class CountedAnswer(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         """Parses what came, piece by piece."""
-        for start in range(0, len(data) or 1, _PIECE):
-            piece = data[start : start + _PIECE]
+        start = 0
+        while True:
+            piece = data[start : start + _PIECE + self._body_bytes() // _FRAMING_SHARE]
+            start += len(piece)
             self._wire_bytes += len(piece)
             super().data_received(piece)
             if self.exception() is not None:
@@ -49,9 +51,14 @@ class CountedAnswer(ResponseHandler):
                 if self.transport is not None:
                     self.transport.abort()
                 return
+            if start >= len(data):
+                return
+
+    def _body_bytes(self) -> int:
+        return 0 if self._payload is None else self._payload.total_bytes
 
     def _is_too_much(self) -> bool:
-        body = 0 if self._payload is None else self._payload.total_bytes
+        body = self._body_bytes()
         spare = _HEAD_BYTES + body // _FRAMING_SHARE + (_UNPARSED if self._reading_paused else 0)
         return self._wire_bytes - body > spare
 
