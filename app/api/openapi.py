@@ -158,10 +158,10 @@ def _query_parameters(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _errors(operation: Operation) -> dict[int, list[type[LikenessError]]]:
-    kinds: list[type[LikenessError]] = [*operation.errors, TooLarge]
+    # Of any operation: a head that is too large, an X-Request-Timeout that is wrong or too short.
+    kinds: list[type[LikenessError]] = [*operation.errors, TooLarge, InvalidRequest, DeadlineExceeded]
     if operation.role is not None:
-        # A wrong X-Request-Timeout is invalid as well.
-        kinds += [InvalidRequest, Unauthorized, Forbidden, ForeignPage, RateLimited, DeadlineExceeded]
+        kinds += [Unauthorized, Forbidden, ForeignPage, RateLimited]
     if "{name}" in operation.path or operation.groups_in_body is not names_no_group:
         kinds.append(InvalidGroupName)
     if any(item.name == "marker" for item in operation.query):
