@@ -22,12 +22,16 @@ UV = build/uv-$(UV_VERSION)
 COMPILE = $(UV)/bin/uv pip compile --quiet --no-config --universal --fork-strategy fewest --python-version 3.11 \
 	--override requirements/overrides.txt --generate-hashes --no-emit-index-url --custom-compile-command "make requirements" $(if $(UPGRADE),--upgrade)
 
+# In an environment of its own, like uv: what looks for holes is no part of what is looked at.
+AUDIT_VERSION = 2.10.1
+AUDIT = build/pip-audit-$(AUDIT_VERSION)
+
 # Without compiled modules every start takes five seconds longer.
 unexport PYTHONDONTWRITEBYTECODE
 
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
-.PHONY: help run models load test check bench requirements clean
+.PHONY: help run models load test check bench requirements audit clean
 
 help: ## list what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 20
@@ -70,6 +74,17 @@ requirements: ## pin the requirement files anew from pyproject.toml (UPGRADE=1 f
 	$(COMPILE) pyproject.toml --output-file requirements/service.txt
 	$(COMPILE) pyproject.toml --extra dev --extra tracing --constraint requirements/service.txt --output-file requirements/dev.txt
 	$(COMPILE) triton/requirements.in --no-deps --output-file triton/requirements.txt
+
+# --strict: a package that the database does not know, or cannot be asked about, is a failure and no clean bill.
+audit: ## ask pypi.org which of the pinned packages have known vulnerabilities
+	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) && $(AUDIT)/bin/pip install --quiet pip-audit==$(AUDIT_VERSION); }
+	@for file in requirements/service.txt requirements/dev.txt triton/requirements.txt; do \
+		echo "== $$file"; \
+		$(AUDIT)/bin/pip-audit --strict --progress-spinner off --require-hashes --disable-pip --requirement $$file || { \
+			echo "make audit: $$file has vulnerable packages, listed above, or the database could not be asked about all" \
+				"of them; then nothing is known, and it has to be run where https://pypi.org can be reached." >&2; \
+			exit 1; }; \
+	done
 
 clean: ## delete the environments and caches; data and models stay
 	rm -rf .venv .venv-triton build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

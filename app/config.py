@@ -194,9 +194,25 @@ class Settings:
     fetch_timeout: float = setting(10.0, "Seconds that fetching one image may take.", least=0.1, most=600)
     fetch_memory: int = setting(1024 * MIB, "Bytes that all images being fetched may take; more wait.", least=MIB)
     fetch_max_redirects: int = setting(3, "Redirects followed when an image is fetched.", least=0, most=20)
+    fetch_first_byte: float = setting(
+        5.0, "Seconds until an image's host must have begun its answer, connecting included.", least=0.1, most=600
+    )
+    fetch_least_speed: int = setting(
+        16384, "Bytes a second that an image must come with, over any two seconds; 0 is no limit.", least=0
+    )
     fetch_connections: int = setting(64, "Connections open to image hosts at the same time.", least=1)
+    fetch_host_connections: int = setting(
+        16, "Connections open to one address at the same time, under whatever names it is called.", least=1
+    )
+    fetch_allow: tuple[str, ...] = setting(
+        (),
+        "The only hosts that images may be fetched from, comma separated: photos.example.org, *.example.org, networks "
+        "such as 203.0.113.0/24, each with a port behind it (:8080, or :* for any) or for 80 and 443; empty is all.",
+    )
     fetch_allow_networks: tuple[Network, ...] = setting(
-        (), "Private networks (CIDR, comma separated) from which images may be fetched."
+        (),
+        "Private networks (CIDR, comma separated) from which images may be fetched; where LIKENESS_FETCH_ALLOW is "
+        "set, of the hosts in it.",
     )
 
     batch_queue: int = setting(1024, "Items that may wait for one model; more is a 429.", least=1)
@@ -258,6 +274,16 @@ class Settings:
                 "host:port of the gRPC endpoint, without http://, or several, separated by commas",
             ),
             ("TRACES_URL", settings.traces_url, r"https?://[^\s?#@]+", "a URL such as http://collector:4318"),
+            *(
+                (
+                    "FETCH_ALLOW",
+                    host,
+                    r"([^\s/:\[\]@?#]+(/\d+)?|\[[0-9A-Fa-f:.]+(/\d+)?\])(:(\d{1,5}|\*))?",
+                    "hosts such as photos.example.org or *.example.org:8080, or networks such as 203.0.113.0/24, "
+                    "without http:// and paths",
+                )
+                for host in settings.fetch_allow
+            ),
             ("MILVUS_URI", settings.milvus_uri, r"(https?|tcp|unix)://?\S+", "a URI such as http://host:19530"),
             ("MILVUS_PREFIX", settings.milvus_prefix, r"[A-Za-z][A-Za-z0-9]{0,31}", "letters, then digits too"),
         ):

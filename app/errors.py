@@ -242,7 +242,7 @@ class ModelMismatch(LikenessError):
 
 
 class TooLarge(LikenessError):
-    """A body, a file or an image over its limit."""
+    """A head, a body, a file or an image over its limit."""
 
     status = 413
     code = "too_large"

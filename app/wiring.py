@@ -21,7 +21,7 @@ from app.decoding import Decoders, DecodingLimits
 from app.embedded.milvus import EmbeddedMilvus, pending_rows
 from app.embedded.triton import EmbeddedTriton
 from app.errors import BackendUnavailable, OperatorError
-from app.fetch import Fetcher, FetchLimits
+from app.fetch import AllowList, Fetcher, FetchLimits
 from app.inference.models import (
     DetectorSpec,
     EmbedderSpec,
@@ -108,6 +108,7 @@ async def open_services(
             for opened in stores:
                 opened.forget()
 
+        allow = AllowList.parse(settings.fetch_allow)  # may be wrong: known before anything is started
         decoders = await _start_decoders(settings, stack, metrics)
         engines = await _start_engines(settings, stack, milvus_restarted)
         triton = await stack.enter_async_context(
@@ -127,7 +128,7 @@ async def open_services(
             )
         )
         stores.append(store)
-        source = await _open_source(settings, decoders, stack, metrics)
+        source = _open_source(settings, allow, decoders, stack, metrics)
         queue: dict[str, Any] = {
             "max_waiting": settings.batch_queue,
             "in_flight": settings.batches_in_flight,
@@ -289,17 +290,22 @@ def _cores_of_one(settings: Settings) -> int:
     return max(1, len(os.sched_getaffinity(0)) // settings.workers)
 
 
-async def _open_source(settings: Settings, decoders: Decoders, stack: AsyncExitStack, metrics: Metrics) -> ImageSource:
+def _open_source(
+    settings: Settings, allow: AllowList, decoders: Decoders, stack: AsyncExitStack, metrics: Metrics
+) -> ImageSource:
     limits = FetchLimits(
         max_bytes=settings.max_image_bytes,
         timeout_s=settings.fetch_timeout,
-        connect_timeout_s=min(5.0, settings.fetch_timeout),
+        first_byte_s=settings.fetch_first_byte,
+        least_speed=settings.fetch_least_speed,
         max_redirects=settings.fetch_max_redirects,
         connections=settings.fetch_connections,
+        host_connections=settings.fetch_host_connections,
+        allow=allow,
         allow_networks=settings.fetch_allow_networks,
         user_agent=f"Likeness/{__version__}",
     )
-    fetcher = await stack.enter_async_context(Fetcher(limits, metrics=metrics.fetch))
+    fetcher = Fetcher(limits, metrics=metrics.fetch)
     threads = ThreadPoolExecutor(
         settings.pixel_threads or _cores_of_one(settings), thread_name_prefix="likeness-pixels"
     )

@@ -215,6 +215,21 @@ class Attacks:
                     return b"", time.monotonic() - started
         return b"still open", limit_s
 
+    def _until_closed(self, head: bytes, drip: bytes, *, limit_s: float, answer: bytes = b"") -> tuple[int, str, bool]:
+        """Sends a byte now and then, reading no more than the answer that is awaited, until the service hangs up."""
+        with contextlib.ExitStack() as stack:
+            (connection,) = self._connected(1, stack)
+            connection.sendall(head)
+            if answer:
+                assert connection.recv(9999).startswith(answer)
+            started = time.monotonic()
+            with contextlib.suppress(OSError):
+                while time.monotonic() - started < limit_s:
+                    connection.sendall(drip)
+                    time.sleep(0.5)
+            seconds = time.monotonic() - started
+        return 1, f"closed after {seconds:.1f} s", seconds < limit_s - 1
+
     def _try_h_a_head_in_drips(self) -> tuple[int, str, bool]:
         answer, seconds = self._dripped(b"GET /health/live HTTP/1.1\r\nHost: x\r\nX-A: ", b"a", limit_s=30)
         return 1, f"{answer.decode()!r} after {seconds:.1f} s", answer.endswith(b"408")
@@ -228,30 +243,11 @@ class Attacks:
 
     def _try_j_the_rest_of_a_refused_body_in_drips(self) -> tuple[int, str, bool]:
         head = b"POST /v1/face/detect HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n"
-        with contextlib.ExitStack() as stack:
-            (connection,) = self._connected(1, stack)
-            connection.sendall(head)
-            assert connection.recv(9999).startswith(b"HTTP/1.1 4")
-            started = time.monotonic()
-            with contextlib.suppress(OSError):
-                while time.monotonic() - started < 30:
-                    connection.sendall(b" ")
-                    time.sleep(0.5)
-            seconds = time.monotonic() - started
-        return 1, f"closed after {seconds:.1f} s", seconds < 29
+        return self._until_closed(head, b" ", limit_s=30, answer=b"HTTP/1.1 4")
 
     def _try_j2_an_answer_that_nobody_reads(self) -> tuple[int, str, bool]:
         ask = b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
-        with contextlib.ExitStack() as stack:
-            (connection,) = self._connected(1, stack)
-            connection.sendall(ask * 8)
-            started = time.monotonic()
-            with contextlib.suppress(OSError):
-                while time.monotonic() - started < 90:
-                    connection.sendall(b"G")
-                    time.sleep(0.5)
-            seconds = time.monotonic() - started
-        return 1, f"closed after {seconds:.1f} s", seconds < 89
+        return self._until_closed(ask * 8, b"G", limit_s=90)
 
     def _try_k_connections_that_say_nothing(self) -> tuple[int, str, bool]:
         with contextlib.ExitStack() as stack:

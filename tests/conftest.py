@@ -53,5 +53,5 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Togethe
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """The whole stack on free ports. Images may be fetched from loopback, where the tests serve them."""
     folder = tmp_path_factory.mktemp("likeness")
-    with RunningService(folder / "data", fetch_allow_networks="127.0.0.0/8") as running:
+    with RunningService(folder / "data", fetch_allow_networks="127.0.0.0/8", fetch_first_byte="10") as running:
         yield running

@@ -61,13 +61,15 @@ class NamedResolver(AbstractResolver):
 
 
 @asynccontextmanager
-async def serving(handler: Handler, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+async def serving(
+    handler: Handler, *, tls: ssl.SSLContext | None = None, address: str = "127.0.0.1"
+) -> AsyncIterator[int]:
     """A server whose every path the handler answers; gives its port."""
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", handler)
     runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
+    site = web.TCPSite(runner, address, 0, ssl_context=tls)
     await site.start()
     try:
         yield runner.addresses[0][1]
@@ -76,11 +78,15 @@ async def serving(handler: Handler, *, tls: ssl.SSLContext | None = None) -> Asy
 
 
 @asynccontextmanager
-async def talking(talk: Talk) -> AsyncIterator[int]:
-    """A server that reads one request's head and then says whatever the test wants; gives its port."""
+async def talking(talk: Talk, *, first: bytes = b"", address: str = "127.0.0.1") -> AsyncIterator[int]:
+    """A server that reads one request's head and then says whatever the test wants; gives its port.
+
+    What is to come ``first`` is said as soon as somebody connects.
+    """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
+            writer.write(first)
             await reader.readuntil(b"\r\n\r\n")
             await talk(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -88,7 +94,7 @@ async def talking(talk: Talk) -> AsyncIterator[int]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, address, 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

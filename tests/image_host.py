@@ -9,7 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class ImageHost:
-    """Serves one picture at every path; ``/slow`` waits until ``release`` is set or the client leaves."""
+    """Serves one picture at every path; ``/slow`` waits until ``release`` is set or the client leaves.
+
+    ``/half`` sends half of it and then waits for ``release``.
+    """
 
     def __init__(self, picture: bytes) -> None:
         self.release = threading.Event()
@@ -33,7 +36,10 @@ class ImageHost:
                 self.send_header("Content-Type", "image/jpeg")
                 self.send_header("Content-Length", str(len(picture)))
                 self.end_headers()
-                self.wfile.write(picture)
+                self.wfile.write(picture[: len(picture) // 2])
+                if self.path == "/half":
+                    host.release.wait()
+                self.wfile.write(picture[len(picture) // 2 :])
 
             def log_message(self, format: str, *args: object) -> None:
                 pass

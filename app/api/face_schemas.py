@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from app.api.schemas import (
+    AT_LEAST_ONE,
     BoundingBox,
     CallParameters,
     ClusterGroup,
@@ -137,7 +138,7 @@ class BoxParameters(SearchTerms, kw_only=True):
 class SearchBoxes(Struct, kw_only=True):
     """Searches a group with the faces in given boxes."""
 
-    data: Annotated[list[BoxedImage], Meta(max_length=1024)]
+    data: Annotated[list[BoxedImage], Meta(max_length=1024, extra_json_schema=AT_LEAST_ONE)]
     params: BoxParameters | Nothing | None = None
     tag: SearchedTag | None = None
     tags: SearchedTags | None = None
@@ -166,7 +167,10 @@ class DetectFaces(Struct):
 class VerifyFaces(Struct):
     """Compares the largest faces of two images."""
 
-    images: Annotated[list[Uri], Meta(max_length=1024, description="Two images.")]
+    images: Annotated[
+        list[Uri],
+        Meta(max_length=1024, description="Two images.", extra_json_schema={"minItems": 2}),
+    ]
     threshold: Threshold | None = None
     params: CallParameters | Nothing | None = None
 

@@ -12,7 +12,7 @@ from app.store.records import Family, Row
 
 _PAGING = (
     Parameter("marker", "string", "The `marker` of the page before; empty or missing starts at the beginning."),
-    Parameter("limit", "integer", "Most entries of the page, 1 to 1000; 0 or missing is 1000."),
+    Parameter("limit", "integer", "Most entries of the page, 1 to 1000; 0 or missing is 1000.", most=1000),
 )
 _DESC = {"name": "Tom", "year": 2024}
 _BOX = {"pts": [[92, 56], [142, 56], [142, 122], [92, 122]], "score": 0.87}

@@ -8,13 +8,19 @@ from typing import Any
 import msgspec
 
 from app import __version__
-from app.api import schemas
-from app.api.operations import Operation
+from app.api import face_schemas, schemas
+from app.api.operations import Operation, names_no_group
 from app.errors import (
     BackendUnavailable,
+    BlockedAddress,
     DeadlineExceeded,
     Forbidden,
+    ForeignPage,
     InternalError,
+    InvalidGroupName,
+    InvalidId,
+    InvalidJson,
+    InvalidMarker,
     InvalidRequest,
     LikenessError,
     Overloaded,
@@ -22,6 +28,7 @@ from app.errors import (
     TooLarge,
     Unauthorized,
     UndecodableImage,
+    UnsupportedUri,
 )
 
 _DESCRIPTION = """Finds similar images and similar faces in named groups.
@@ -48,6 +55,9 @@ _KEYS = {
     },
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key, likewise."},
 }
+
+# Bodies that have an id that may be malformed.
+_WITH_IDS = (schemas.PutImage, schemas.DeleteImages, face_schemas.PutFace)
 
 _GROUP_NAME = {"type": "string", "pattern": "^[a-z][a-z0-9_-]{2,31}$", "example": "pets"}
 _PATH_PARAMETERS: dict[str, dict[str, Any]] = {
@@ -136,25 +146,36 @@ def _path_parameters(operation: Operation) -> list[dict[str, Any]]:
 
 def _query_parameters(operation: Operation) -> list[dict[str, Any]]:
     return [
-        {"name": item.name, "in": "query", "required": False, "description": item.doc, "schema": {"type": item.kind}}
+        {
+            "name": item.name,
+            "in": "query",
+            "required": False,
+            "description": item.doc,
+            "schema": {"type": item.kind} | ({} if item.most is None else {"minimum": 0, "maximum": item.most}),
+        }
         for item in operation.query
     ]
 
 
 def _errors(operation: Operation) -> dict[int, list[type[LikenessError]]]:
-    kinds: list[type[LikenessError]] = [*operation.errors]
-    if operation.body is not None or operation.query or "{" in operation.path:
-        kinds.append(InvalidRequest)
+    # Of any operation: a head that is too large, an X-Request-Timeout that is wrong or too short.
+    kinds: list[type[LikenessError]] = [*operation.errors, TooLarge, InvalidRequest, DeadlineExceeded]
     if operation.role is not None:
-        kinds += [Unauthorized, Forbidden, RateLimited]
+        kinds += [Unauthorized, Forbidden, ForeignPage, RateLimited]
+    if "{name}" in operation.path or operation.groups_in_body is not names_no_group:
+        kinds.append(InvalidGroupName)
+    if any(item.name == "marker" for item in operation.query):
+        kinds.append(InvalidMarker)
+    if "{id}" in operation.path or operation.body in _WITH_IDS:
+        kinds.append(InvalidId)
     if operation.body is not None:
-        kinds += [TooLarge, Overloaded]
+        kinds += [InvalidJson, Overloaded]
     if operation.inference:
-        kinds += [UndecodableImage, DeadlineExceeded]
+        kinds += [UnsupportedUri, BlockedAddress, UndecodableImage]
     if operation.tag != "Health":
         kinds += [BackendUnavailable, InternalError]
     by_status: dict[int, list[type[LikenessError]]] = {}
-    for kind in kinds:
+    for kind in dict.fromkeys(kinds):
         by_status.setdefault(kind.status, []).append(kind)
     return by_status
 

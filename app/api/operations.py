@@ -84,11 +84,19 @@ class LineStream:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A query parameter, for the documentation."""
+    """A query parameter, for the documentation.
+
+    Attributes:
+        name: in the query.
+        kind: of JSON Schema.
+        doc: what it does.
+        most: greatest number; the least is 0.
+    """
 
     name: str
     kind: str
     doc: str
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

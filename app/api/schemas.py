@@ -12,6 +12,9 @@ from app.vision.quality import Quality
 # Typed clients send empty objects, and some languages empty arrays, for "not given".
 Nothing = Annotated[list[Any], Meta(max_length=0, description="An empty array means: not given.")]
 
+# For the document alone: an empty array has a sentence of its own, which says how many there may be.
+AT_LEAST_ONE: dict[str, Any] = {"minItems": 1}
+
 Uri = Annotated[
     str,
     Meta(
@@ -38,7 +41,10 @@ SearchedTags = Annotated[
     Meta(description="Search only inside these tags, at most 100, and `tag`; empty or missing is all of them."),
 ]
 GroupName = Annotated[str, Meta(description="Name of a group.", examples=["staff"])]
-SearchedGroups = Annotated[list[GroupName], Meta(description="The groups to search: 1 to 5, repeated ones count once.")]
+SearchedGroups = Annotated[
+    list[GroupName],
+    Meta(description="The groups to search: 1 to 5, repeated ones count once.", extra_json_schema=AT_LEAST_ONE),
+]
 ClusterGroup = Annotated[
     str,
     Meta(
@@ -64,7 +70,7 @@ Points = Annotated[
     ),
 ]
 Count = Annotated[int, Meta(ge=0)]
-SearchedImages = Annotated[list[Uri], Meta(max_length=1024)]
+SearchedImages = Annotated[list[Uri], Meta(max_length=1024, extra_json_schema=AT_LEAST_ONE)]
 WithTimings = Annotated[bool, Meta(description="Whether the answer tells how long each stage took, as `timings`.")]
 Milliseconds = Annotated[float, Meta(ge=0)]
 

@@ -6,10 +6,6 @@ import ipaddress
 import socket
 from typing import Final
 
-from aiohttp.abc import AbstractResolver, ResolveResult
-
-from app.errors import BlockedAddress
-
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -63,7 +59,7 @@ def may_call(address: IpAddress, allowed: tuple[IpNetwork, ...]) -> bool:
         address: where a connection would go.
         allowed: private networks that the operator has opened.
     """
-    address = _embedded_v4(address)
+    address = embedded_v4(address)
     if any(address.version == network.version and address in network for network in allowed):
         return True
     if isinstance(address, ipaddress.IPv4Address):
@@ -93,52 +89,8 @@ def literal_address(host: str) -> IpAddress | None:
         return None
 
 
-def blocked(host: str) -> BlockedAddress:
-    """The error for a host that must not be called; it does not say which address the name has."""
-    return BlockedAddress(
-        f"The image's host {host} is in a private or reserved network, which this service won't call."
-    )
-
-
-class PublicResolver(AbstractResolver):
-    """A resolver that answers only with addresses that may be called.
-
-    The connection goes to the addresses given here and no name is resolved twice, so that a name cannot change its
-    address between check and call (DNS rebinding).
-    """
-
-    def __init__(self, resolver: AbstractResolver, allowed: tuple[IpNetwork, ...]) -> None:
-        self._resolver = resolver
-        self._allowed = allowed
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """Resolves a name.
-
-        Raises:
-            BlockedAddress: the name has addresses, but none that may be called.
-            OSError: the name cannot be resolved.
-        """
-        found = await self._resolver.resolve(host, port, family)
-        kept = [result for result in found if self._may_call(result["host"])]
-        if found and not kept:
-            raise blocked(host)
-        return kept
-
-    async def close(self) -> None:
-        """Closes the resolver behind this one."""
-        await self._resolver.close()
-
-    def _may_call(self, text: str) -> bool:
-        try:
-            address = ipaddress.ip_address(text.partition("%")[0])
-        except ValueError:
-            return False
-        return may_call(address, self._allowed)
-
-
-def _embedded_v4(address: IpAddress) -> IpAddress:
+def embedded_v4(address: IpAddress) -> IpAddress:
+    """The IPv4 address that an IPv6 one leads to (mapped, or behind NAT64), else the address itself."""
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped

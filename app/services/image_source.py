@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.decoding import WHOLE, Decoders, Form, SharedFile
-from app.fetch import Fetcher, is_data_uri
+from app.fetch import Fetcher
 from app.metrics import WorkMetrics
 from app.services.budget import MemoryBudget
 from app.services.threads import in_thread
@@ -108,12 +108,12 @@ class ImageSource:
         Raises:
             UnsupportedUri, BlockedAddress, FetchFailed, FetchTimeout, TooLarge, UndecodableImage.
         """
-        # A data URI's bytes count with the body that it came in. Slots come after the fetch: a slow host must not
-        # keep them from images that are there.
-        reserved = nullcontext() if is_data_uri(uri) else self._fetched.hold(self._limits.max_bytes)
-        async with reserved:
+        # A data URI's bytes count with the body that it came in. Memory is held once a host begins to send, and slots
+        # come after that: slow hosts must keep neither from others.
+        async with AsyncExitStack() as held:
+            reserve = partial(held.enter_async_context, self._fetched.hold(self._limits.max_bytes))
             with stage(Stage.FETCH):
-                data = await self._fetcher.fetch(uri)
+                data = await self._fetcher.fetch(uri, before_body=reserve)
             async with self._decoding(data, form) as image:
                 yield image
 

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from app.vision.icc import is_whole
+
 _WHITE: Final = (255, 255, 255)
 _DEEP_MODES: Final = frozenset({"I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 _ALPHA_MODES: Final = {"LA": "LA", "La": "LA", "PA": "RGBA", "RGBA": "RGBA", "RGBa": "RGBA"}
@@ -102,7 +104,7 @@ def _float_to_unit(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _apply_profile(colour: Image.Image, icc: object) -> Image.Image | None:
     """Converts to sRGB by the embedded profile; None where there is none to apply."""
-    if not isinstance(icc, bytes) or not icc:
+    if not isinstance(icc, bytes) or not is_whole(icc):
         return None
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))

@@ -17,13 +17,17 @@ from app.errors import BlockedAddress, FetchFailed, FetchTimeout, LikenessError,
 from app.fetch import Fetcher, FetchLimits
 from tests.http_peers import NamedResolver, saying, serving, talking, tls_contexts
 
+pytestmark = pytest.mark.usefixtures("loopback_only")
+
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)
 LIMITS = FetchLimits(
     max_bytes=100_000,
     timeout_s=10,
-    connect_timeout_s=5,
+    first_byte_s=5,
+    least_speed=1000,
     max_redirects=3,
     connections=8,
+    host_connections=4,
     user_agent="likeness-test",
     allow_networks=LOOPBACK,
 )
@@ -31,35 +35,18 @@ LIMITS = FetchLimits(
 
 async def error_of(uri: str, limits: FetchLimits = LIMITS, resolver: AbstractResolver | None = None) -> LikenessError:
     # Without a resolver of its own a test asks none: no question may leave the machine.
-    async with Fetcher(limits, resolver=resolver or NamedResolver(localhost=["127.0.0.1"])) as fetcher:
-        with pytest.raises(LikenessError) as caught:
-            await fetcher.fetch(uri)
+    fetcher = Fetcher(limits, resolver=resolver or NamedResolver(localhost=["127.0.0.1"]))
+    with pytest.raises(LikenessError) as caught:
+        await fetcher.fetch(uri)
     return caught.value
-
-
-@pytest.fixture(autouse=True)
-def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails a test whose connection or question would leave the machine, even where the code under test is wrong."""
-    connect, getaddrinfo = socket.socket.connect, socket.getaddrinfo
-
-    def guarded_connect(self: socket.socket, address: tuple[str, int]) -> None:
-        assert ipaddress.ip_address(address[0]).is_loopback, f"a connection to {address[0]}"
-        connect(self, address)
-
-    def guarded_getaddrinfo(host: str, *rest: object, **options: object) -> object:
-        assert host == "localhost" or ipaddress.ip_address(host).is_loopback, f"a question for {host}"
-        return getaddrinfo(host, *rest, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
-    monkeypatch.setattr(socket, "getaddrinfo", guarded_getaddrinfo)
 
 
 async def test_the_guard_of_these_tests_stops_a_call_that_would_leave_the_machine() -> None:
     limits = replace(LIMITS, allow_networks=(ipaddress.ip_network("192.0.2.0/24"),))
-    async with Fetcher(limits, resolver=NamedResolver(outside=["192.0.2.1"])) as fetcher:
-        for uri in ("http://192.0.2.1/", "http://outside.test/"):
-            with pytest.raises(AssertionError, match=r"a connection to 192\.0\.2\.1"):
-                await fetcher.fetch(uri)
+    fetcher = Fetcher(limits, resolver=NamedResolver(outside=["192.0.2.1"]))
+    for uri in ("http://192.0.2.1/", "http://outside.test/"):
+        with pytest.raises(AssertionError, match=r"a connection to 192\.0\.2\.1"):
+            await fetcher.fetch(uri)
 
 
 @pytest.fixture
@@ -75,7 +62,8 @@ async def test_an_image_comes_back_byte_for_byte_with_a_modest_request() -> None
         seen.append(request)
         return web.Response(body=body, headers={"Set-Cookie": "a=b"})
 
-    async with serving(handler) as port, Fetcher(LIMITS) as fetcher:
+    async with serving(handler) as port:
+        fetcher = Fetcher(LIMITS)
         for _ in range(2):
             assert await fetcher.fetch(f"HTTP://127.0.0.1:{port}/a%20b.jpg?x=1#part") == body
     for request in seen:
@@ -91,7 +79,8 @@ async def test_an_image_comes_back_byte_for_byte_with_a_modest_request() -> None
         "", "photo.jpg", "/etc/passwd", "file:///etc/passwd", "ftp://127.0.0.1/a.jpg", "javascript:alert(1)",
         "//127.0.0.1/a", "http:", "http://", "http:///a.jpg", "http://[::1", "http://127.0.0.1:99999/",
         "gopher://127.0.0.1", " http://127.0.0.1/", "\thttp://127.0.0.1/", "ht\ntp://127.0.0.1/",
-        "unix:/var/run/docker.sock", "blob:http://127.0.0.1/1",
+        "unix:/var/run/docker.sock", "blob:http://127.0.0.1/1", "http://user@127.0.0.1/", "http://user:secret@127.0.0.1/",
+        "http://example.com:80@127.0.0.1/", "http://@127.0.0.1/",
     ],
 )  # fmt: skip
 async def test_anything_but_http_and_data_is_unsupported(uri: str) -> None:
@@ -103,7 +92,7 @@ async def test_anything_but_http_and_data_is_unsupported(uri: str) -> None:
     [
         "127.0.0.1", "127.0.0.1.", "localhost", "127.1", "0x7f.1", "0x7f000001", "2130706433", "0177.0.0.1", "0.0.0.0",
         "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[64:ff9b::7f00:1]", "[fe80::1]", "169.254.169.254",
-        "10.0.0.1", "100.100.100.200", "example.com@127.0.0.1", "example.com:80@127.0.0.1", "１２７.０.０.１",
+        "10.0.0.1", "100.100.100.200", "１２７.０.０.１",
         "127。0。0。1",
     ],
 )  # fmt: skip
@@ -126,8 +115,8 @@ async def test_a_name_that_changes_its_address_is_called_where_it_was_checked() 
     resolver = NamedResolver(rebind=["127.0.0.1", "127.0.0.9"])
     limits = replace(LIMITS, allow_networks=(ipaddress.ip_network("127.0.0.1/32"),))
     async with serving(handler) as port:
-        async with Fetcher(limits, resolver=resolver) as fetcher:
-            assert await fetcher.fetch(f"http://rebind.test:{port}/") == b"picture"
+        fetcher = Fetcher(limits, resolver=resolver)
+        assert await fetcher.fetch(f"http://rebind.test:{port}/") == b"picture"
         assert resolver.asked == ["rebind.test"]
         error = await error_of(f"http://rebind.test:{port}/", limits, resolver)
     assert isinstance(error, BlockedAddress)
@@ -144,35 +133,11 @@ async def test_a_redirect_is_followed_and_told_nothing(status: int) -> None:
             return web.Response(status=status, headers={"Location": "end?x=1", "Set-Cookie": "a=b"}, body=b"moved")
         return web.Response(body=b"picture")
 
-    async with serving(handler) as port, Fetcher(LIMITS) as fetcher:
+    async with serving(handler) as port:
+        fetcher = Fetcher(LIMITS)
         assert await fetcher.fetch(f"http://127.0.0.1:{port}/start") == b"picture"
     assert [request.path_qs for request in seen] == ["/start", "/end?x=1"]
     assert not {"Cookie", "Referer"} & set(seen[1].headers)
-
-
-async def test_credentials_are_not_carried_to_another_host() -> None:
-    seen: list[web.Request] = []
-
-    async def end(request: web.Request) -> web.Response:
-        seen.append(request)
-        return web.Response(body=b"picture")
-
-    async with serving(end) as end_port:
-
-        async def start(request: web.Request) -> web.Response:
-            seen.append(request)
-            return web.Response(status=302, headers={"Location": f"http://127.0.0.2:{end_port}/"})
-
-        resolver = NamedResolver(other=["127.0.0.1"])
-
-        async def redirect(request: web.Request) -> web.Response:
-            seen.append(request)
-            return web.Response(status=302, headers={"Location": f"http://other.test:{end_port}/"})
-
-        async with serving(redirect) as port, Fetcher(LIMITS, resolver=resolver) as fetcher:
-            assert await fetcher.fetch(f"http://user:secret@127.0.0.1:{port}/") == b"picture"
-    assert "Authorization" in seen[0].headers
-    assert "Authorization" not in seen[1].headers
 
 
 @pytest.mark.parametrize(
@@ -185,6 +150,8 @@ async def test_credentials_are_not_carried_to_another_host() -> None:
         ("file:///etc/passwd", FetchFailed),
         ("ftp://example.com/", FetchFailed),
         ("data:image/png;base64,QUJD", FetchFailed),
+        ("http://user:passwd@127.0.0.1/", FetchFailed),
+        ("http://127.0.0.1:25/", BlockedAddress),
         ("http://[", FetchFailed),
         ("http://", FetchFailed),
         ("", FetchFailed),
@@ -208,8 +175,8 @@ async def test_redirects_end_at_the_limit() -> None:
         return web.Response(status=302, headers={"Location": f"/{left - 1}"}) if left else web.Response(body=b"picture")
 
     async with serving(handler) as port:
-        async with Fetcher(LIMITS) as fetcher:
-            assert await fetcher.fetch(f"http://127.0.0.1:{port}/3") == b"picture"
+        fetcher = Fetcher(LIMITS)
+        assert await fetcher.fetch(f"http://127.0.0.1:{port}/3") == b"picture"
         error = await error_of(f"http://127.0.0.1:{port}/4")
     assert isinstance(error, FetchFailed)
     assert "3 times" in error.message
@@ -225,12 +192,12 @@ async def test_https_works_where_the_certificate_is_trusted_and_never_falls_back
 
     resolver = NamedResolver(photos=["127.0.0.1"], wrong=["127.0.0.1"])
     async with serving(handler, tls=tls[0]) as port:
-        async with Fetcher(LIMITS, resolver=resolver, tls=tls[1]) as fetcher:
-            assert await fetcher.fetch(f"https://photos.test:{port}/") == b"picture"
-            with pytest.raises(FetchFailed, match="from https to http"):
-                await fetcher.fetch(f"https://photos.test:{port}/down")
-            with pytest.raises(FetchFailed, match="certificate"):
-                await fetcher.fetch(f"https://wrong.test:{port}/")
+        fetcher = Fetcher(LIMITS, resolver=resolver, tls=tls[1])
+        assert await fetcher.fetch(f"https://photos.test:{port}/") == b"picture"
+        with pytest.raises(FetchFailed, match="from https to http"):
+            await fetcher.fetch(f"https://photos.test:{port}/down")
+        with pytest.raises(FetchFailed, match="certificate"):
+            await fetcher.fetch(f"https://wrong.test:{port}/")
         error = await error_of(f"https://photos.test:{port}/", resolver=resolver)
     assert isinstance(error, FetchFailed)
     assert "certificate" in error.message
@@ -250,11 +217,11 @@ async def test_any_status_but_200_is_a_failed_fetch_that_tells_the_status(status
         return web.Response(status=status)
 
     async with serving(handler) as port:
-        error = await error_of(f"http://user:secret@127.0.0.1:{port}/path?token=abc")
+        error = await error_of(f"http://127.0.0.1:{port}/path?token=abc")
     assert isinstance(error, FetchFailed)
     assert str(status) in error.message
     assert "127.0.0.1" in error.message
-    assert not any(secret in error.message for secret in ("user", "secret", "token", "path"))
+    assert not any(secret in error.message for secret in ("token", "path"))
 
 
 async def test_a_declared_length_over_the_limit_is_refused_unread() -> None:
@@ -284,7 +251,8 @@ async def test_a_body_of_just_the_limit_is_accepted() -> None:
     async def handler(request: web.Request) -> web.Response:
         return web.Response(body=bytes(100_000))
 
-    async with serving(handler) as port, Fetcher(LIMITS) as fetcher:
+    async with serving(handler) as port:
+        fetcher = Fetcher(LIMITS)
         assert len(await fetcher.fetch(f"http://127.0.0.1:{port}/")) == 100_000
 
 
@@ -342,7 +310,8 @@ async def test_cancelling_a_fetch_closes_its_connection() -> None:
         await reader.read()
         closed.set()
 
-    async with talking(talk) as port, Fetcher(LIMITS) as fetcher:
+    async with talking(talk) as port:
+        fetcher = Fetcher(LIMITS)
         fetch = asyncio.create_task(fetcher.fetch(f"http://127.0.0.1:{port}/"))
         await asyncio.wait_for(started.wait(), 5)
         fetch.cancel()
@@ -362,10 +331,11 @@ async def test_no_more_connections_are_open_than_allowed() -> None:
         open_now -= 1
         return web.Response(body=b"picture")
 
-    async with serving(handler) as port, Fetcher(replace(LIMITS, connections=4)) as fetcher:
+    async with serving(handler) as port:
+        fetcher = Fetcher(replace(LIMITS, connections=4, host_connections=9))
         bodies = await asyncio.gather(*(fetcher.fetch(f"http://127.0.0.1:{port}/") for _ in range(12)))
     assert bodies == [b"picture"] * 12
-    assert most == 2
+    assert most == 4
 
 
 async def test_a_proxy_in_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,10 +343,6 @@ async def test_a_proxy_in_the_environment_is_not_used(monkeypatch: pytest.Monkey
         return web.Response(body=b"picture")
 
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    async with serving(handler) as port, Fetcher(LIMITS) as fetcher:
+    async with serving(handler) as port:
+        fetcher = Fetcher(LIMITS)
         assert await fetcher.fetch(f"http://127.0.0.1:{port}/") == b"picture"
-
-
-async def test_a_fetcher_that_was_not_opened_says_so() -> None:
-    with pytest.raises(RuntimeError, match="async with"):
-        await Fetcher(LIMITS).fetch("http://127.0.0.1/")

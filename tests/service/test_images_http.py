@@ -189,7 +189,8 @@ BAD_IMAGES = {
     "the cloud's metadata": ("http://169.254.169.254/latest/meta-data/", 400, "blocked_address"),
     "an endless host name": (f"http://{chr(0x0301) * 5000}/a.jpg", 400, "unsupported_uri"),
     "an endless URL": (f"http://127.0.0.1/{'a/../' * 5000}a.jpg", 400, "unsupported_uri"),
-    "a closed port": ("http://127.0.0.1:9/a.jpg", 502, "fetch_failed"),
+    "a closed port": ("http://127.0.0.1:1024/a.jpg", 502, "fetch_failed"),
+    "a port of another protocol": ("http://127.0.0.1:22/a.jpg", 400, "blocked_address"),
     "too many bytes": (data_uri(b"\xff" * (20 * 1024 * 1024 + 1)), 413, "too_large"),
 }
 

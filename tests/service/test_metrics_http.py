@@ -107,9 +107,11 @@ def test_scraping_asks_nobody(narrow: RunningService, group: str) -> None:
 def test_a_request_over_the_permits_counts_as_refused_by_them(narrow: RunningService, group: str) -> None:
     before = value(page(narrow), "likeness_http_rejected_total", reason="requests")
     with ImageHost(encoded(drawing(1))).running() as host, ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(narrow.call, "POST", f"{group}/add", {"image": {"uri": f"{host.url}/slow"}})
+        slow = pool.submit(narrow.call, "POST", f"{group}/add", {"image": {"uri": f"{host.url}/half"}})
         assert host.asked.acquire(timeout=10)
         assert narrow.call("POST", f"{group}/search", {"images": [drawing_uri(1)]}).status == 429
+        while not value(page(narrow), "likeness_memory_held_bytes", budget="fetched_images"):
+            time.sleep(0.01)  # until the answer's head has come
         during = page(narrow)
         host.release.set()
         assert slow.result().status == 200

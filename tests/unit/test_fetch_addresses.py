@@ -3,39 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 
 import pytest
-from aiohttp.abc import AbstractResolver, ResolveResult
 
-from app.errors import BlockedAddress
-from app.fetch.addresses import PublicResolver, literal_address, may_call
-
-
-class FixedResolver(AbstractResolver):
-    """Answers every name with the same addresses."""
-
-    def __init__(self, *addresses: str) -> None:
-        self.addresses = addresses
-        self.closed = False
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address in self.addresses
-        ]
-
-    async def close(self) -> None:
-        self.closed = True
+from app.fetch.addresses import literal_address, may_call
 
 
 @pytest.mark.parametrize(
@@ -128,21 +99,3 @@ def test_addresses_of_version_six_are_read_with_and_without_a_zone() -> None:
 )
 def test_a_name_is_no_address(host: str) -> None:
     assert literal_address(host) is None
-
-
-async def test_the_resolver_keeps_public_addresses_only() -> None:
-    resolver = PublicResolver(FixedResolver("10.0.0.1", "1.1.1.1", "::1", "fe80::1%eth0", "2606:4700::1"), ())
-    assert [found["host"] for found in await resolver.resolve("cdn.test", 80)] == ["1.1.1.1", "2606:4700::1"]
-
-
-async def test_a_name_with_private_addresses_only_is_blocked_without_naming_them() -> None:
-    resolver = PublicResolver(FixedResolver("10.0.0.1", "not an address"), ())
-    with pytest.raises(BlockedAddress, match=r"intranet\.test") as caught:
-        await resolver.resolve("intranet.test", 80)
-    assert "10.0.0.1" not in caught.value.message
-
-
-async def test_closing_the_resolver_closes_the_one_behind_it() -> None:
-    behind = FixedResolver()
-    await PublicResolver(behind, ()).close()
-    assert behind.closed

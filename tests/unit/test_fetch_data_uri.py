@@ -63,7 +63,14 @@ def test_the_limit_of_bytes_is_kept_to_the_byte(size: int) -> None:
 
 async def test_a_large_data_uri_is_fetched_like_a_small_one() -> None:
     limits = FetchLimits(
-        max_bytes=2_000_000, timeout_s=1, connect_timeout_s=1, max_redirects=0, connections=1, user_agent="test"
+        max_bytes=2_000_000,
+        timeout_s=1,
+        first_byte_s=1,
+        least_speed=0,
+        max_redirects=0,
+        connections=1,
+        host_connections=1,
+        user_agent="test",
     )
     fetcher = Fetcher(limits)
     for size in (10, 1_000_000):
