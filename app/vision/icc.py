@@ -55,9 +55,9 @@ def _table(tag: bytes) -> int:
     inputs, outputs, grid = struct.unpack_from("3B", tag, 8)
     cells: int = outputs * grid**inputs
     if tag[:4] == b"mft1":
-        return 48 + 256 * (inputs + outputs) + cells
+        return 48 + 256 * int(inputs + outputs) + cells
     before, after = struct.unpack_from(">2H", tag, 48)
-    return 52 + 2 * (inputs * before + outputs * after + cells)
+    return 52 + 2 * (int(inputs * before + outputs * after) + cells)
 
 
 def _pipeline(tag: bytes) -> int:
@@ -67,7 +67,7 @@ def _pipeline(tag: bytes) -> int:
         return 32
     sides = struct.unpack_from(f"{inputs}B", tag, table)
     (width,) = struct.unpack_from("B", tag, table + 16)
-    return table + 20 + math.prod(sides) * outputs * width
+    return table + 20 + int(math.prod(sides) * outputs * width)
 
 
 def _number(tag: bytes, at: int) -> int:

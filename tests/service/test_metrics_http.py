@@ -74,7 +74,7 @@ def test_requests_count_by_template_stage_model_and_operation_and_leave_no_name_
         assert grown("likeness_http_request_duration_seconds_count", route=route, method=method) == 1, route
     assert grown("likeness_http_requests_total", route="unmatched", method="GET", status="404") == 1
     assert grown("likeness_http_errors_total", code="not_found") == 1
-    for stage, number in (("fetch", 2), ("decode", 2), ("align", 2), ("embed", 2), ("search", 1), ("detect", 0)):
+    for stage, number in (("fetch", 2), ("decode", 2), ("align", 0), ("embed", 2), ("search", 1), ("detect", 0)):
         assert grown("likeness_stage_duration_seconds_count", stage=stage) == number, stage
     assert grown("likeness_model_batch_items_sum", model="image_embedder") == 2
     assert grown("likeness_model_queue_wait_seconds_count", model="image_embedder") == 2
