@@ -47,6 +47,7 @@ def main() -> None:
         print("| requests | failed | " + " | ".join(memory(names)) + " | all |", flush=True)
         for part in range(_PARTS):
             seen = asyncio.run(load(service.port, requests, clients=arguments.clients, seconds=0, least=each))
+            names = names_of(service.pid, service.descendants())  # an engine may have been started again
             kept.append(memory(names))
             values = " | ".join(f"{value:.0f}" for value in kept[-1].values())
             failed = sum(seen.errors.values())
