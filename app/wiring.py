@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from app import __version__
+from app.access.background_audit import BackgroundAudit
 from app.catalogue.roles import Role
 from app.catalogue.verify import verify
 from app.config import Settings
@@ -114,6 +115,8 @@ async def open_services(
         triton = await stack.enter_async_context(
             TritonServers(engines.triton_url, tuple(Role), timeout=settings.triton_timeout)
         )
+        audit = BackgroundAudit(settings)
+        stack.callback(audit.close)
         store = await stack.enter_async_context(
             GroupStore(
                 uri=engines.milvus_uri,
@@ -125,6 +128,8 @@ async def open_services(
                 pending=pending_rows(settings.data_dir) if settings.embedded_milvus else None,
                 locks=None if settings.embedded_milvus else settings.locks,
                 metrics=metrics.store,
+                sweep_s=settings.sweep_interval,
+                swept=audit.swept,
             )
         )
         stores.append(store)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from msgspec import UNSET
+
 from app.access.key import KeyRole
 from app.api import schemas, validation
 from app.api.operations import Call, Operation, Parameter
 from app.api.rows import bounding_box, raw
 from app.errors import GroupExists, GroupNotFound, ImageNotFound
 from app.services.groups import Groups
-from app.store.records import Family, Row
+from app.store.records import Family, GroupInfo, Row
 
 _PAGING = (
     Parameter("marker", "string", "The `marker` of the page before; empty or missing starts at the beginning."),
@@ -36,7 +38,8 @@ def group_operations(family: Family) -> list[Operation]:
         return validation.group_name(call.path["name"], faces=faces)
 
     async def create(call: Call) -> schemas.Empty:
-        await groups(call).create(name(call), capacity=call.body.config.capacity)
+        config = call.body.config
+        await groups(call).create(name(call), capacity=config.capacity, ttl_seconds=config.ttl_seconds or None)
         return schemas.Empty()
 
     async def names(call: Call) -> schemas.GroupNames:
@@ -44,7 +47,7 @@ def group_operations(family: Family) -> list[Operation]:
 
     async def info(call: Call) -> schemas.GroupInfo:
         found = await groups(call).info(name(call))
-        return schemas.GroupInfo(schemas.GroupConfig(found.capacity), found.tags, found.count)
+        return schemas.GroupInfo(_config(found), found.tags, found.count)
 
     async def remove(call: Call) -> schemas.Empty:
         await groups(call).remove(name(call))
@@ -77,7 +80,7 @@ def group_operations(family: Family) -> list[Operation]:
             name(call), after=validation.read_marker(call.query), limit=validation.page_limit(call.query)
         )
         return schemas.TagPage(
-            schemas.GroupConfig(found.capacity),
+            _config(found),
             [schemas.TagCount(item.name, item.count) for item in page.items],
             validation.make_marker(page.after),
         )
@@ -92,7 +95,8 @@ def group_operations(family: Family) -> list[Operation]:
             create,
             schemas.Empty,
             body=schemas.CreateGroup,
-            doc="`capacity` is the expected number of images; the group grows past it by itself.",
+            doc="`capacity` is the expected number of images; the group grows past it by itself. `ttl_seconds`, where "
+            "it is given, is how long each image is kept; it cannot be changed later.",
             errors=(GroupExists,),
             body_example={"config": {"capacity": 300000}},
             role=KeyRole.WRITE,
@@ -191,6 +195,10 @@ def group_operations(family: Family) -> list[Operation]:
             role=KeyRole.READ,
         ),
     ]
+
+
+def _config(info: GroupInfo) -> schemas.GroupConfig:
+    return schemas.GroupConfig(info.capacity, UNSET if info.ttl_seconds is None else info.ttl_seconds)
 
 
 def _listed_image(row: Row) -> schemas.ListedImage:

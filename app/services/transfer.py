@@ -24,6 +24,7 @@ class GroupFacts:
         capacity: what it was made for.
         space: which model made its embeddings.
         count: its rows; what is written meanwhile may change that.
+        ttl_seconds: how long each row is kept; None for good.
     """
 
     family: Family
@@ -31,6 +32,7 @@ class GroupFacts:
     capacity: int
     space: EmbeddingSpace
     count: int
+    ttl_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +76,8 @@ class GroupTransfer:
             space = await self._store.space(family, name)
             info = await self._store.info(family, name)
             async with aclosing(self._store.records(family, name)) as portions:
-                yield Export(GroupFacts(family, name, info.capacity, space, info.count), portions)
+                facts = GroupFacts(family, name, info.capacity, space, info.count, info.ttl_seconds)
+                yield Export(facts, portions)
 
     async def restore(self, facts: GroupFacts, records: AsyncIterator[Record]) -> int:
         """Makes a group of records, which appears whole or, where they raise, not at all.
@@ -84,7 +87,7 @@ class GroupTransfer:
             records: all of its rows.
 
         Returns:
-            The number of rows.
+            The number of rows, without those whose time was over.
 
         Raises:
             GroupExists: there is one of that name.
@@ -101,7 +104,7 @@ class GroupTransfer:
                 )
             count = 0
             async with self._store.filling(
-                facts.family, facts.name, capacity=facts.capacity, space=facts.space
+                facts.family, facts.name, capacity=facts.capacity, space=facts.space, ttl_seconds=facts.ttl_seconds
             ) as group:
                 async for batch in batches(records):
                     try:
@@ -110,7 +113,7 @@ class GroupTransfer:
                         message = f"The id of row {count + (error.index or 0) + 1} is in the file before: each is once."
                         raise DamagedFile(message) from error
                     count += len(batch)
-            return count
+            return group.added
 
     @contextmanager
     def _permit(self) -> Iterator[None]:
