@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from app import __version__
+from app.access.audit import open_audit_log
 from app.access.background_audit import BackgroundAudit
+from app.access.receipts import Receipts
 from app.catalogue.roles import Role
 from app.catalogue.verify import verify
 from app.config import Settings
@@ -71,6 +73,7 @@ class Services:
     calibrate: Calibrate
     transfer: GroupTransfer
     jobs: Jobs
+    receipts: Receipts
     admission: Admission
     health: Health
     metrics: MetricsPage
@@ -189,6 +192,7 @@ async def open_services(
             calibrate=Calibrate(store, specs, multiplier, memory),
             transfer=GroupTransfer(store, specs, most=settings.transfers),
             jobs=jobs,
+            receipts=Receipts(open_audit_log(settings)),
             admission=admission,
             face_check=FaceCheck(face_pipeline),
             health=Health(store, models, triton),

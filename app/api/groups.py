@@ -16,6 +16,9 @@ _PAGING = (
     Parameter("marker", "string", "The `marker` of the page before; empty or missing starts at the beginning."),
     Parameter("limit", "integer", "Most entries of the page, 1 to 1000; 0 or missing is 1000.", most=1000),
 )
+_RECEIPT = Parameter(
+    "receipt", "boolean", "Whether the answer has a receipt, which tells what was deleted without naming it."
+)
 _DESC = {"name": "Tom", "year": 2024}
 _BOX = {"pts": [[92, 56], [142, 56], [142, 122], [92, 122]], "score": 0.87}
 
@@ -49,14 +52,22 @@ def group_operations(family: Family) -> list[Operation]:
         found = await groups(call).info(name(call))
         return schemas.GroupInfo(_config(found), found.tags, found.count)
 
-    async def remove(call: Call) -> schemas.Empty:
-        await groups(call).remove(name(call))
-        return schemas.Empty()
+    async def remove(call: Call) -> schemas.Removed:
+        group = name(call)
+        count = await groups(call).remove(group, count=validation.flag(call.query, "receipt"))
+        if count is None:
+            return schemas.Removed()
+        return schemas.Removed(call.services.receipts.of_removed(family, group, count, key=call.caller.key_id))
 
     async def delete(call: Call) -> schemas.Deleted:
         ids = validation.some(call.body.ids, field="ids")
         possible = [each for each in ids if validation.is_possible_id(each)]
-        return schemas.Deleted(await groups(call).delete(name(call), possible))
+        wanted, group = validation.flag(call.query, "receipt"), name(call)
+        deleted = await groups(call).delete(group, possible)
+        if not wanted:
+            return schemas.Deleted(deleted)
+        receipt = call.services.receipts.of_deleted(family, group, deleted, key=call.caller.key_id)
+        return schemas.Deleted(deleted, receipt)
 
     async def images(call: Call) -> schemas.ImagePage | schemas.FacePage:
         wanted = call.query.get("tag") or None
@@ -131,8 +142,9 @@ def group_operations(family: Family) -> list[Operation]:
             tag,
             "Remove a group with all that is in it",
             remove,
-            schemas.Empty,
+            schemas.Removed,
             doc="The name can be used again at once.",
+            query=(_RECEIPT,),
             errors=(GroupNotFound,),
             role=KeyRole.ADMIN,
         ),
@@ -145,6 +157,7 @@ def group_operations(family: Family) -> list[Operation]:
             delete,
             schemas.Deleted,
             body=schemas.DeleteImages,
+            query=(_RECEIPT,),
             errors=(GroupNotFound,),
             body_example={"ids": ["photos/cat.jpg", "unknown"]},
             answer_example={"deleted": ["photos/cat.jpg"]},

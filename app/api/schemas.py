@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from app.access.receipts import Receipt
 from app.vision.orientation import Orientation
 from app.vision.quality import Quality
 
@@ -204,6 +205,13 @@ class Deleted(Struct):
     """Which images were deleted."""
 
     deleted: Annotated[list[Id], Meta(description="Ids that were there and now are not.")]
+    receipt: Receipt | UnsetType = UNSET
+
+
+class Removed(Struct):
+    """The group is gone."""
+
+    receipt: Receipt | UnsetType = UNSET
 
 
 class BoundingBox(Struct):

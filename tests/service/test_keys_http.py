@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]
     service = RunningService(
         tmp_path_factory.mktemp("locked") / "data",
         keys="required", header_timeout="2", max_connections=str(MOST_CONNECTIONS), cors_origins=ORIGIN,
+        sweep_interval="0.3",
     )  # fmt: skip
     command(service, "keys", "create", "first")
     with service:
@@ -148,6 +150,40 @@ def test_writes_refusals_and_key_changes_are_recorded_without_ids_or_description
     for private in ("ada@example.org", "lovelace", "base64", admin["X-API-Key"]):
         assert private not in text
         assert private not in locked.log
+
+
+def test_a_receipt_proves_a_deletion_to_whoever_knows_the_id(
+    locked: RunningService, admin: Mapping[str, str], tmp_path: Path
+) -> None:
+    path, ids = "/v1/image/groups/receipts", ["ada@example.org", "bob@example.org", "eve@example.org"]
+    locked.call("POST", path, {"config": {"capacity": 9}}, headers=admin)
+    for seed, each in enumerate(ids):
+        locked.call("POST", f"{path}/add", {"image": {"id": each, "uri": drawing_uri(seed)}}, headers=admin)
+    assert locked.call("POST", f"{path}/delete", {"ids": ids[2:]}, headers=admin).body == {"deleted": ids[2:]}
+    wrong = locked.call("POST", f"{path}/delete?receipt=perhaps", {"ids": ids}, headers=admin)
+    assert (wrong.status, wrong.body["code"]) == (400, "invalid_request")
+    reply = locked.call("POST", f"{path}/delete?receipt=true", {"ids": [ids[0], "unknown"]}, headers=admin)
+    receipt = reply.body["receipt"]
+    assert reply.body == {"deleted": [ids[0]], "receipt": receipt}
+    assert (receipt["operation"], receipt["count"], len(receipt["digests"])) == ("delete", 1, 1)
+    assert receipt["key"] == admin["X-API-Key"].split("_")[1]
+    assert "ada" not in json.dumps(receipt)
+    file = tmp_path / "receipt.json"
+    file.write_text(json.dumps(reply.body))
+    genuine, about, line = command(locked, "audit", "--receipt", str(file), "--image", ids[0])
+    assert "is genuine: deletion in the group image/receipts" in genuine
+    assert about == f"The image '{ids[0]}' is among those that it names."
+    assert json.loads(line)["seal"] == receipt["seal"]
+    for altered, image, word in (
+        (receipt, ids[1], "is not among those"),
+        ({**receipt, "count": 2}, ids[0], "was not made by this installation, or it was altered"),
+    ):
+        file.write_text(json.dumps(altered))
+        with pytest.raises(subprocess.CalledProcessError) as failed:
+            command(locked, "audit", "--receipt", str(file), "--image", image)
+        assert word in failed.value.stdout
+    removed = locked.call("POST", f"{path}/remove?receipt=true", headers=admin).body["receipt"]
+    assert (removed["operation"], removed["count"], removed["digests"]) == ("remove", 1, [])
 
 
 def test_a_request_may_have_a_shorter_time_limit_of_its_own(locked: RunningService, admin: Mapping[str, str]) -> None:
