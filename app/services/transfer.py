@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 
-from app.errors import DamagedFile, IdExists, Limit, ModelMismatch, Overloaded
+from app.errors import DamagedFile, GroupNotFound, IdExists, Limit, ModelMismatch, Overloaded
 from app.inference.models import EmbedderSpec
 from app.services.rows import embedding_space
 from app.store.batches import batches
 from app.store.groups import GroupStore
-from app.store.records import EmbeddingSpace, Family, Record
+from app.store.records import EmbeddingSpace, Family, Held, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,16 @@ class Export:
     portions: AsyncGenerator[Sequence[Record], None]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldRows:
+    """Some of the rows of a group that are held under an id or a tag, and which model made their embeddings."""
+
+    family: Family
+    group: str
+    space: EmbeddingSpace
+    records: Sequence[Record]
+
+
 class GroupTransfer:
     """Exports and restores groups.
 
@@ -78,6 +88,33 @@ class GroupTransfer:
             async with aclosing(self._store.records(family, name)) as portions:
                 facts = GroupFacts(family, name, info.capacity, space, info.count, info.ttl_seconds)
                 yield Export(facts, portions)
+
+    @asynccontextmanager
+    async def held(
+        self, groups: Sequence[tuple[Family, str]], under: Held
+    ) -> AsyncIterator[AsyncGenerator[HeldRows, None]]:
+        """Yields what is held under ids and tags in some groups, one after the other.
+
+        A group that is removed meanwhile is passed over.
+
+        Raises:
+            Overloaded: too many exports and restores are at work.
+        """
+        with self._permit():
+            async with aclosing(self._held(groups, under)) as found:
+                yield found
+
+    async def _held(self, groups: Sequence[tuple[Family, str]], under: Held) -> AsyncGenerator[HeldRows, None]:
+        for family, name in groups:
+            with suppress(GroupNotFound):
+                space = await self._store.space(family, name)
+                async with aclosing(self._store.records(family, name, held=under)) as portions:
+                    async for records in portions:
+                        yield HeldRows(family, name, space, records)
+
+    async def groups(self) -> list[tuple[Family, str]]:
+        """All groups there are."""
+        return [(family, name) for family in Family for name in await self._store.names(family)]
 
     async def restore(self, facts: GroupFacts, records: AsyncIterator[Record]) -> int:
         """Makes a group of records, which appears whole or, where they raise, not at all.

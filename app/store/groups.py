@@ -16,12 +16,14 @@ from app.errors import Closing, GroupExists, IdExists, ImageNotFound
 from app.metrics import StoreMetrics
 from app.stages import Stage, stage
 from app.store.access import Access
+from app.store.compaction import Compaction
 from app.store.connection import Connection
 from app.store.expiry import Clock
 from app.store.group import Group
 from app.store.names import fresh_collection_name
 from app.store.new_group import NewGroup
 from app.store.partition_keys import EngineFacts
+from app.store.purge import Purge
 from app.store.records import Embeddings, EmbeddingSpace, Family, GroupInfo, Held, Hit, Page, Record, Row, TagCount
 from app.store.registry import Registration
 from app.store.sharing import require_place
@@ -102,6 +104,10 @@ class GroupStore:
     async def sweep(self) -> int:
         """Deletes rows whose time is over, as happens now and then by itself, and returns their number."""
         return await self._sweep.once()
+
+    def purge(self, compaction: Compaction) -> Purge:
+        """What takes deleted rows out of a server's files."""
+        return Purge(self._connection, self._access, compaction)
 
     async def ping(self) -> None:
         """Asks whether Milvus answers.
