@@ -50,7 +50,7 @@ from app.services.health import Health
 from app.services.image_pipeline import ImagePipeline
 from app.services.image_search import ImageSearch
 from app.services.image_source import ImageLimits, ImageSource
-from app.services.jobs import JobLimits, Jobs
+from app.services.jobs import JobLimits, JobReport, Jobs
 from app.services.multi_search import MultiSearch
 from app.services.query_faces import QueryFaces
 from app.services.transfer import GroupTransfer
@@ -173,6 +173,7 @@ async def open_services(
                 shared=is_worker,
                 metrics=metrics.work,
                 stages=metrics.stages,
+                ended=partial(_record_import, audit),
             )
         )
         for sample in (store.sample, jobs.sample, *(model.sample for model in models)):
@@ -198,6 +199,19 @@ async def open_services(
             health=Health(store, models, triton),
             metrics=page,
         )
+
+
+def _record_import(audit: BackgroundAudit, report: JobReport) -> None:
+    facts = report.facts
+    audit.import_ended(
+        facts.family,
+        facts.group,
+        job=facts.id,
+        key=facts.key,
+        state=report.state,
+        counts={"done": report.done, "failed": report.failed, "total": facts.total},
+        error=report.error,
+    )
 
 
 def imports_folder(settings: Settings) -> Path:

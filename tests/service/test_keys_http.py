@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -152,6 +154,18 @@ def test_writes_refusals_and_key_changes_are_recorded_without_ids_or_description
         assert private not in locked.log
 
 
+def audited(service: RunningService, operation: str) -> Mapping[str, Any]:
+    """The line of something that happens in the background, once it has."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for line in map(json.loads, (service.data_dir / "audit.jsonl").read_text().splitlines()):
+            if line["operation"] == operation:
+                found: Mapping[str, Any] = line
+                return found
+        time.sleep(0.05)
+    raise AssertionError(f"{operation} was not recorded")
+
+
 def test_a_receipt_proves_a_deletion_to_whoever_knows_the_id(
     locked: RunningService, admin: Mapping[str, str], tmp_path: Path
 ) -> None:
@@ -184,6 +198,30 @@ def test_a_receipt_proves_a_deletion_to_whoever_knows_the_id(
         assert word in failed.value.stdout
     removed = locked.call("POST", f"{path}/remove?receipt=true", headers=admin).body["receipt"]
     assert (removed["operation"], removed["count"], removed["digests"]) == ("remove", 1, [])
+
+
+def test_what_happens_without_a_request_is_recorded_too_and_log_lines_bear_the_key(
+    locked: RunningService, admin: Mapping[str, str]
+) -> None:
+    path, key = "/v1/image/groups/passing", admin["X-API-Key"].split("_")[1]
+    locked.call("POST", path, {"config": {"capacity": 9, "ttl_seconds": 1}}, headers=admin)
+    lines = b"".join(
+        json.dumps({"image": {"id": f"i{n}", "uri": uri}}).encode() + b"\n"
+        for n, uri in enumerate([drawing_uri(1), drawing_uri(2), "data:;base64,AAAA"])
+    )
+    job = locked.call("POST", f"{path}/import", raw=lines, headers=admin).body["job"]
+    ended = audited(locked, "import.ended")
+    assert {name: ended[name] for name in ("key", "groups", "job", "state", "counts", "error")} == {
+        "key": key, "groups": ["passing"], "job": job, "state": "done",
+        "counts": {"done": 2, "failed": 1, "total": 3}, "error": "",
+    }  # fmt: skip
+    swept = audited(locked, "retention.sweep")
+    assert (swept["family"], swept["groups"], swept["key"]) == ("image", ["passing"], "")
+    assert swept["counts"]["deleted"] in (1, 2)
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        command(locked, "purge")
+    assert "is in use by another Likeness" in refused.value.stderr
+    assert re.search(rf"POST /v1/image/groups/{{name}}/import 202 .*group=passing key={key}", locked.log)
 
 
 def test_a_request_may_have_a_shorter_time_limit_of_its_own(locked: RunningService, admin: Mapping[str, str]) -> None:
