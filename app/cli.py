@@ -13,6 +13,7 @@ from pathlib import Path
 from app import __version__
 from app.commands.key_options import add_key_commands
 from app.commands.plan import add_plan_options, print_plan
+from app.commands.privacy_options import add_privacy_commands
 from app.config import Settings, documentation
 from app.errors import OperatorError
 from app.log import set_up_logging
@@ -100,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     add_plan_options(plan)
     plan.set_defaults(command=_plan)
     add_key_commands(commands, _say)
+    add_privacy_commands(commands, _say)
 
     openapi = commands.add_parser("openapi", help="print the OpenAPI document")
     openapi.set_defaults(command=_openapi)

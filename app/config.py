@@ -120,6 +120,13 @@ class Settings:
     milvus_database: str = setting("", "Milvus database; empty is its default one.")
     milvus_prefix: str = setting("likeness", "Prefix of this service's collections: two services on one Milvus differ.")
     milvus_timeout: float = setting(30.0, "Seconds that one call to Milvus may take.", least=0.1, most=600)
+    sweep_interval: float = setting(
+        30.0,
+        "Seconds between two sweeps, which delete images that were kept for the `ttl_seconds` of their group; no "
+        "answer shows them in between.",
+        least=0.1,
+        most=86400,
+    )
     locks: str = setting(
         "",
         "What keeps apart the service processes that use one Milvus server: empty is a folder that those of one user "

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from app import __version__
+from app.access.audit import open_audit_log
+from app.access.background_audit import BackgroundAudit
+from app.access.receipts import Receipts
 from app.catalogue.roles import Role
 from app.catalogue.verify import verify
 from app.config import Settings
@@ -47,7 +50,7 @@ from app.services.health import Health
 from app.services.image_pipeline import ImagePipeline
 from app.services.image_search import ImageSearch
 from app.services.image_source import ImageLimits, ImageSource
-from app.services.jobs import JobLimits, Jobs
+from app.services.jobs import JobLimits, JobReport, Jobs
 from app.services.multi_search import MultiSearch
 from app.services.query_faces import QueryFaces
 from app.services.transfer import GroupTransfer
@@ -70,6 +73,7 @@ class Services:
     calibrate: Calibrate
     transfer: GroupTransfer
     jobs: Jobs
+    receipts: Receipts
     admission: Admission
     health: Health
     metrics: MetricsPage
@@ -114,6 +118,8 @@ async def open_services(
         triton = await stack.enter_async_context(
             TritonServers(engines.triton_url, tuple(Role), timeout=settings.triton_timeout)
         )
+        audit = BackgroundAudit(settings)
+        stack.callback(audit.close)
         store = await stack.enter_async_context(
             GroupStore(
                 uri=engines.milvus_uri,
@@ -125,6 +131,8 @@ async def open_services(
                 pending=pending_rows(settings.data_dir) if settings.embedded_milvus else None,
                 locks=None if settings.embedded_milvus else settings.locks,
                 metrics=metrics.store,
+                sweep_s=settings.sweep_interval,
+                swept=audit.swept,
             )
         )
         stores.append(store)
@@ -165,6 +173,7 @@ async def open_services(
                 shared=is_worker,
                 metrics=metrics.work,
                 stages=metrics.stages,
+                ended=partial(_record_import, audit),
             )
         )
         for sample in (store.sample, jobs.sample, *(model.sample for model in models)):
@@ -184,11 +193,25 @@ async def open_services(
             calibrate=Calibrate(store, specs, multiplier, memory),
             transfer=GroupTransfer(store, specs, most=settings.transfers),
             jobs=jobs,
+            receipts=Receipts(open_audit_log(settings)),
             admission=admission,
             face_check=FaceCheck(face_pipeline),
             health=Health(store, models, triton),
             metrics=page,
         )
+
+
+def _record_import(audit: BackgroundAudit, report: JobReport) -> None:
+    facts = report.facts
+    audit.import_ended(
+        facts.family,
+        facts.group,
+        job=facts.id,
+        key=facts.key,
+        state=report.state,
+        counts={"done": report.done, "failed": report.failed, "total": facts.total},
+        error=report.error,
+    )
 
 
 def imports_folder(settings: Settings) -> Path:

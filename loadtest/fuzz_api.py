@@ -152,7 +152,7 @@ class ApiFuzz:
         return ""
 
     def _learn(self, route: str, body: bytes) -> None:
-        if route.endswith("/export"):
+        if route.endswith("}/export"):
             self.maker.files[_KEPT:] = [body]
         elif route.endswith("/import"):
             self.maker.jobs[_KEPT:] = [json.loads(body)["job"]]

@@ -67,9 +67,20 @@ class AuditLog:
 
         Ids may be names or addresses, which a plain hash would not hide: they can be guessed and tried.
         """
+        return self.full_digest(id)[:_DIGEST_CHARACTERS]
+
+    def full_digest(self, id: str) -> str:  # noqa: A002
+        """The whole of what ``digest`` tells the beginning of."""
+        return self._keyed(id.encode())
+
+    def seal(self, data: bytes) -> str:
+        """What shows that data was written here; it is the digest of no id, as none has a zero byte."""
+        return self._keyed(b"\0" + data)
+
+    def _keyed(self, data: bytes) -> str:
         if self._digest_key is None:
             self._digest_key = self._read_or_make_digest_key()
-        return hmac.digest(self._digest_key, id.encode(), hashlib.sha256).hex()[:_DIGEST_CHARACTERS]
+        return hmac.digest(self._digest_key, data, hashlib.sha256).hex()
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """All lines that are kept, oldest first; what was cut by a full disk is passed over."""

@@ -14,12 +14,13 @@ from sanic import Request
 from app.access.audit import now, open_audit_log
 from app.access.caller import Caller
 from app.access.key import KeyRole
+from app.access.receipts import Receipt
 from app.api.error_handler import request_id
 from app.api.operations import Answer, Operation
 from app.config import Settings
 from app.errors import ClientGone, InternalError, LikenessError
 
-# Ids of one request that are told; the number of all of them is told anyway.
+# Ids of one request that are told, but for one that asked for a receipt; the number of all of them is told anyway.
 _MOST_IDS = 100
 _REFUSALS = {401, 403}
 
@@ -104,8 +105,13 @@ class Auditor:
             "family": operation.family,
             "groups": groups,
             "counts": counts,
-            "ids": [self._log.digest(each) for each in ids[:_MOST_IDS]],
         }
+        receipt = getattr(result, "receipt", None)
+        told = ids if isinstance(receipt, Receipt) else ids[:_MOST_IDS]
+        facts["ids"] = [self._log.digest(each) for each in told]
+        if isinstance(receipt, Receipt):
+            facts |= {"receipt": receipt.receipt, "seal": receipt.seal}
+            counts["deleted"] = receipt.count
         if job := path.get("job") or getattr(result, "job", None):
             facts["job"] = job
         return facts

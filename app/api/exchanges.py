@@ -13,6 +13,7 @@ from typing import Any
 from sanic import Request, Sanic
 from sanic.response import BaseHTTPResponse
 
+from app.access.caller import Caller
 from app.api.error_handler import REQUEST_ID, request_id
 from app.api.validation import GROUP_NAME
 from app.log import FIELDS, name_request
@@ -90,6 +91,10 @@ class Exchanges:
         if GROUP_NAME.fullmatch(group):
             fields["group"] = group
             parts.append(f"group={group}")
+        caller = getattr(request.ctx, "caller", None)
+        if isinstance(caller, Caller) and caller.key_id:
+            fields["key"] = caller.key_id
+            parts.append(f"key={caller.key_id}")
         watch: Stopwatch | None = getattr(request.ctx, "stopwatch", None)
         if watch is not None and (stages := watch.milliseconds):
             fields["stages"] = {stage.value: round(taken, 1) for stage, taken in stages.items()}

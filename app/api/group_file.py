@@ -17,7 +17,8 @@ from app.errors import DamagedFile, InvalidRequest
 from app.services.transfer import Export, GroupFacts
 from app.store.records import BoundingBox, EmbeddingSpace, Family, Metric, Record, Row
 
-VERSION: Final = 1
+VERSION: Final = 2
+_WITHOUT_TTL: Final = 1  # what groups whose rows stay are written as: older versions can read them
 _FORMAT: Final = "likeness-group"
 _LONGEST_LINE: Final = 1 << 20  # a row has at most some 130 KB: description 64, id 24 when escaped, embedding 43
 _TOO_LONG = "A line of the file is longer than a row can be: it is no file of an exported group."
@@ -31,7 +32,7 @@ class GroupFileHeader(Struct, kw_only=True):
     """The first line of a group's file."""
 
     format: Literal["likeness-group"] = _FORMAT
-    version: Annotated[int, Meta(ge=1, description="Of the format; this one is 1.")]
+    version: Annotated[int, Meta(ge=1, description="Of the format: 1, or 2 of a group with `ttl_seconds`.")]
     family: Annotated[str, Meta(description="`image` or `face`.")]
     name: Annotated[str, Meta(description="The group's name when it was exported.")]
     capacity: schemas.Capacity
@@ -39,6 +40,7 @@ class GroupFileHeader(Struct, kw_only=True):
     dimension: Annotated[int, Meta(ge=1, le=32768, description="Numbers of each embedding.")]
     metric: Annotated[str, Meta(description="How embeddings are compared: `L2` or `COSINE`.")]
     count: Annotated[schemas.Count, Meta(description="Rows when the export began; the last line has those written.")]
+    ttl_seconds: schemas.TtlSeconds | UnsetType = UNSET
 
 
 class GroupFileRow(Struct, kw_only=True):
@@ -49,6 +51,10 @@ class GroupFileRow(Struct, kw_only=True):
     desc: schemas.Desc
     bounding_box: Annotated[schemas.BoundingBox, Meta(description="Faces only.")] | UnsetType = UNSET
     embedding: Annotated[bytes, Meta(description="32-bit floats, little-endian, in base64.")]
+    expires: (
+        Annotated[int, Meta(description="Of a group with `ttl_seconds`: the end of its time, in seconds of Unix time.")]
+        | UnsetType
+    ) = UNSET
 
 
 class GroupFileEnd(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -64,7 +70,7 @@ async def group_file(export: Export) -> AsyncGenerator[bytes, None]:
     digest = hashlib.sha256()
     count = 0
     header = GroupFileHeader(
-        version=VERSION,
+        version=VERSION if facts.ttl_seconds is not None else _WITHOUT_TTL,
         family=facts.family.value,
         name=facts.name,
         capacity=facts.capacity,
@@ -72,13 +78,14 @@ async def group_file(export: Export) -> AsyncGenerator[bytes, None]:
         dimension=space.dimension,
         metric=space.metric.value,
         count=facts.count,
+        ttl_seconds=UNSET if facts.ttl_seconds is None else facts.ttl_seconds,
     )
     piece = msgspec.json.encode(header) + b"\n"
     digest.update(piece)
     yield piece
     async for records in export.portions:
         if records:
-            piece = b"".join(msgspec.json.encode(_written(record)) + b"\n" for record in records)
+            piece = b"".join(msgspec.json.encode(written(record)) + b"\n" for record in records)
             digest.update(piece)
             count += len(records)
             yield piece
@@ -149,7 +156,8 @@ class GroupFileReader:
 def facts_of(header: GroupFileHeader, *, name: str) -> GroupFacts:
     """What a header says of a group that is to have this name."""
     space = EmbeddingSpace(header.model, header.dimension, Metric(header.metric))
-    return GroupFacts(Family(header.family), name, header.capacity, space, header.count)
+    ttl = None if isinstance(header.ttl_seconds, UnsetType) else header.ttl_seconds
+    return GroupFacts(Family(header.family), name, header.capacity, space, header.count, ttl)
 
 
 class _Version(Struct):
@@ -189,10 +197,11 @@ def _record(line: bytes, header: GroupFileHeader, *, number: int) -> Record:
         raise DamagedFile(f"Line {number} of the file: {error.message}") from error
     if not name:
         raise DamagedFile(f"Line {number} of the file: id is empty.")
-    return Record(Row(name, tag, desc, box), embedding)
+    return Record(Row(name, tag, desc, box), embedding, None if isinstance(row.expires, UnsetType) else row.expires)
 
 
-def _written(record: Record) -> GroupFileRow:
+def written(record: Record) -> GroupFileRow:
+    """A row as files have it."""
     row, box = record.row, record.row.bounding_box
     shape: schemas.BoundingBox | UnsetType = UNSET
     if box is not None:  # its score is not rounded as in other answers: what is restored shall be the same
@@ -203,4 +212,5 @@ def _written(record: Record) -> GroupFileRow:
         desc=msgspec.Raw(row.desc.encode()),
         bounding_box=shape,
         embedding=record.embedding.astype("<f4").tobytes(),
+        expires=UNSET if record.expires is None else record.expires,
     )

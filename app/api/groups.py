@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from msgspec import UNSET
+
 from app.access.key import KeyRole
 from app.api import schemas, validation
 from app.api.operations import Call, Operation, Parameter
 from app.api.rows import bounding_box, raw
 from app.errors import GroupExists, GroupNotFound, ImageNotFound
 from app.services.groups import Groups
-from app.store.records import Family, Row
+from app.store.records import Family, GroupInfo, Row
 
 _PAGING = (
     Parameter("marker", "string", "The `marker` of the page before; empty or missing starts at the beginning."),
     Parameter("limit", "integer", "Most entries of the page, 1 to 1000; 0 or missing is 1000.", most=1000),
+)
+_RECEIPT = Parameter(
+    "receipt", "boolean", "Whether the answer has a receipt, which tells what was deleted without naming it."
 )
 _DESC = {"name": "Tom", "year": 2024}
 _BOX = {"pts": [[92, 56], [142, 56], [142, 122], [92, 122]], "score": 0.87}
@@ -36,7 +41,8 @@ def group_operations(family: Family) -> list[Operation]:
         return validation.group_name(call.path["name"], faces=faces)
 
     async def create(call: Call) -> schemas.Empty:
-        await groups(call).create(name(call), capacity=call.body.config.capacity)
+        config = call.body.config
+        await groups(call).create(name(call), capacity=config.capacity, ttl_seconds=config.ttl_seconds or None)
         return schemas.Empty()
 
     async def names(call: Call) -> schemas.GroupNames:
@@ -44,16 +50,24 @@ def group_operations(family: Family) -> list[Operation]:
 
     async def info(call: Call) -> schemas.GroupInfo:
         found = await groups(call).info(name(call))
-        return schemas.GroupInfo(schemas.GroupConfig(found.capacity), found.tags, found.count)
+        return schemas.GroupInfo(_config(found), found.tags, found.count)
 
-    async def remove(call: Call) -> schemas.Empty:
-        await groups(call).remove(name(call))
-        return schemas.Empty()
+    async def remove(call: Call) -> schemas.Removed:
+        group = name(call)
+        count = await groups(call).remove(group, count=validation.flag(call.query, "receipt"))
+        if count is None:
+            return schemas.Removed()
+        return schemas.Removed(call.services.receipts.of_removed(family, group, count, key=call.caller.key_id))
 
     async def delete(call: Call) -> schemas.Deleted:
         ids = validation.some(call.body.ids, field="ids")
         possible = [each for each in ids if validation.is_possible_id(each)]
-        return schemas.Deleted(await groups(call).delete(name(call), possible))
+        wanted, group = validation.flag(call.query, "receipt"), name(call)
+        deleted = await groups(call).delete(group, possible)
+        if not wanted:
+            return schemas.Deleted(deleted)
+        receipt = call.services.receipts.of_deleted(family, group, deleted, key=call.caller.key_id)
+        return schemas.Deleted(deleted, receipt)
 
     async def images(call: Call) -> schemas.ImagePage | schemas.FacePage:
         wanted = call.query.get("tag") or None
@@ -77,7 +91,7 @@ def group_operations(family: Family) -> list[Operation]:
             name(call), after=validation.read_marker(call.query), limit=validation.page_limit(call.query)
         )
         return schemas.TagPage(
-            schemas.GroupConfig(found.capacity),
+            _config(found),
             [schemas.TagCount(item.name, item.count) for item in page.items],
             validation.make_marker(page.after),
         )
@@ -92,7 +106,8 @@ def group_operations(family: Family) -> list[Operation]:
             create,
             schemas.Empty,
             body=schemas.CreateGroup,
-            doc="`capacity` is the expected number of images; the group grows past it by itself.",
+            doc="`capacity` is the expected number of images; the group grows past it by itself. `ttl_seconds`, where "
+            "it is given, is how long each image is kept; it cannot be changed later.",
             errors=(GroupExists,),
             body_example={"config": {"capacity": 300000}},
             role=KeyRole.WRITE,
@@ -127,8 +142,9 @@ def group_operations(family: Family) -> list[Operation]:
             tag,
             "Remove a group with all that is in it",
             remove,
-            schemas.Empty,
+            schemas.Removed,
             doc="The name can be used again at once.",
+            query=(_RECEIPT,),
             errors=(GroupNotFound,),
             role=KeyRole.ADMIN,
         ),
@@ -141,6 +157,7 @@ def group_operations(family: Family) -> list[Operation]:
             delete,
             schemas.Deleted,
             body=schemas.DeleteImages,
+            query=(_RECEIPT,),
             errors=(GroupNotFound,),
             body_example={"ids": ["photos/cat.jpg", "unknown"]},
             answer_example={"deleted": ["photos/cat.jpg"]},
@@ -191,6 +208,10 @@ def group_operations(family: Family) -> list[Operation]:
             role=KeyRole.READ,
         ),
     ]
+
+
+def _config(info: GroupInfo) -> schemas.GroupConfig:
+    return schemas.GroupConfig(info.capacity, UNSET if info.ttl_seconds is None else info.ttl_seconds)
 
 
 def _listed_image(row: Row) -> schemas.ListedImage:

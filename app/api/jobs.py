@@ -86,7 +86,8 @@ def import_operations(family: Family) -> list[Operation]:
         longest = 2 * call.settings.max_image_bytes  # a third more in base64, and what stands around it
         too_long = TooLarge(f"A line of the body is longer than {longest} bytes: send smaller images.")
         async with aclosing(lines(call.body, longest=longest, too_long=too_long)) as sent:
-            job = await call.services.jobs.submit(family, name, _entries(sent, faces=faces))
+            entries = _entries(sent, faces=faces)
+            job = await call.services.jobs.submit(family, name, entries, key=call.caller.key_id)
         return Answer(ImportAccepted(job), 202)
 
     return [

@@ -43,6 +43,7 @@ _TAGS = {
     "Face groups": "Libraries of faces.",
     "Faces": "Face similarity.",
     "Jobs": "Imports in the background.",
+    "Subjects": "What is kept of a person.",
     "Health": "For load balancers and Prometheus.",
 }
 

@@ -75,7 +75,8 @@ def portability_operations(family: Family) -> list[Operation]:
             f"`{header}`; then comes each row in the order of the ids; the last line is "
             '`{"rows":1,"sha256":"…"}`: the number of rows and the SHA-256 of all bytes before that line. A file '
             "without it is not whole. Embeddings are 32-bit floats, little-endian, in base64. The group can be written "
-            "to meanwhile: rows that change are in the file as they were before or after.",
+            "to meanwhile: rows that change are in it as they were before or after. Of a group with `ttl_seconds` "
+            "the header has that and version 2, and each row has `expires`.",
             errors=(GroupNotFound, Overloaded),
             answer_example=row,
             role=KeyRole.ADMIN,
@@ -93,8 +94,8 @@ def portability_operations(family: Family) -> list[Operation]:
             body_limit=lambda settings: settings.restore_max_bytes,
             doc="The body is what an export gave, header and last line included, not compressed; it may be larger than "
             "other bodies. The name in the path need not be that of the file. All or nothing: the group appears when "
-            "the last line has vouched for all others, and of a file that is cut or altered nothing stays. A file of "
-            "another model than the one served is a 409.",
+            "the last line has vouched for all others, and of a file that is cut or altered nothing stays. Rows whose "
+            "time is over by then are left out. A file of another model than the one served is a 409.",
             errors=(DamagedFile, GroupExists, ModelMismatch, RequestTimeout),
             body_example=row,
             answer_example={"count": 1},

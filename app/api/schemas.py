@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from app.access.receipts import Receipt
 from app.vision.orientation import Orientation
 from app.vision.quality import Quality
 
@@ -58,6 +59,16 @@ Threshold = Annotated[float, Meta(ge=0, le=1, description="Lowest score of a hit
 SearchLimit = Annotated[int, Meta(ge=0, le=10000, description="Most hits; 0 or missing is 100.", examples=[5])]
 Marker = Annotated[str, Meta(description="Where the next page starts; empty when this is the last one.")]
 Capacity = Annotated[int, Meta(ge=1, le=10**12, description="Expected number of images.", examples=[300000])]
+TtlSeconds = Annotated[
+    int,
+    Meta(
+        ge=1,
+        le=10**10,
+        description="Seconds that each image is kept after it was added or last updated, rounded up to the next whole "
+        "second; missing for good.",
+        examples=[2592000],
+    ),
+]
 Point = Annotated[list[int], Meta(min_length=2, max_length=2, description="[x, y] in pixels.")]
 Points = Annotated[
     list[Point],
@@ -88,6 +99,7 @@ class GroupConfig(Struct):
     """Settings of a new group."""
 
     capacity: Capacity
+    ttl_seconds: TtlSeconds | UnsetType | None = UNSET
 
 
 class CreateGroup(Struct):
@@ -193,6 +205,13 @@ class Deleted(Struct):
     """Which images were deleted."""
 
     deleted: Annotated[list[Id], Meta(description="Ids that were there and now are not.")]
+    receipt: Receipt | UnsetType = UNSET
+
+
+class Removed(Struct):
+    """The group is gone."""
+
+    receipt: Receipt | UnsetType = UNSET
 
 
 class BoundingBox(Struct):

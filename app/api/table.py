@@ -9,6 +9,7 @@ from app.api.face_checks import face_check_operations
 from app.api.faces import face_operations
 from app.api.groups import group_operations
 from app.api.health import health_operations
+from app.api.held import held_operations
 from app.api.images import image_operations
 from app.api.jobs import import_operations, job_operations
 from app.api.metrics import metrics_operations
@@ -36,6 +37,7 @@ def all_operations() -> list[Operation]:
         *portability_operations(Family.FACE),
         *import_operations(Family.FACE),
         *job_operations(),
+        *held_operations(),
         *health_operations(),
         *metrics_operations(),
     ]

@@ -284,6 +284,19 @@ def some(values: list[str], *, field: str) -> list[str]:
     return values
 
 
+def flag(query: Mapping[str, str], name: str) -> bool:
+    """A query parameter that is true or false; a missing one is false.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    text = query.get(name, "")
+    if text not in ("", "true", "false"):
+        message = f"{name} must be true or false."
+        raise InvalidRequest(message)
+    return text == "true"
+
+
 def page_limit(query: Mapping[str, str]) -> int:
     """The page size of a listing; missing or 0 is 1000.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from app.config import Settings
@@ -57,6 +58,9 @@ def add_key_commands(commands: Any, say: Say) -> None:
     audit.add_argument("--key", default="", metavar="ID", help="of this key only")
     audit.add_argument("--group", default="", metavar="NAME", help="of this group only")
     audit.add_argument("--image", default="", metavar="ID", help="of the image of this id only")
+    audit.add_argument(
+        "--receipt", type=Path, metavar="FILE", help="tell whether a receipt of a deletion is genuine, and its lines"
+    )
     audit.set_defaults(command=_audit(say))
 
 
@@ -108,8 +112,10 @@ def _rotate(say: Say) -> Command:
 
 def _audit(say: Say) -> Command:
     def command(options: argparse.Namespace, settings: Settings) -> int:
-        from app.commands.audit import show_audit  # noqa: PLC0415
+        from app.commands.audit import check_receipt, show_audit  # noqa: PLC0415
 
+        if options.receipt is not None:
+            return check_receipt(settings, say, options.receipt, image=options.image)
         show_audit(settings, say, key=options.key, group=options.group, image=options.image)
         return 0
 

@@ -24,10 +24,10 @@ class Groups:
         self._family = family
         self._spec = spec
 
-    async def create(self, name: str, *, capacity: int) -> None:
-        """Makes a group for about ``capacity`` rows. Raises GroupExists."""
+    async def create(self, name: str, *, capacity: int, ttl_seconds: int | None = None) -> None:
+        """Makes a group for about ``capacity`` rows, each kept for so long, or for good. Raises GroupExists."""
         space = embedding_space(await self._spec())
-        await self._store.create(self._family, name, capacity=capacity, space=space)
+        await self._store.create(self._family, name, capacity=capacity, space=space, ttl_seconds=ttl_seconds)
 
     async def names(self) -> list[str]:
         """All names, sorted."""
@@ -37,9 +37,9 @@ class Groups:
         """Capacity, number of tags and of rows. Raises GroupNotFound."""
         return await self._store.info(self._family, name)
 
-    async def remove(self, name: str) -> None:
-        """Removes the group with all its rows. Raises GroupNotFound."""
-        await self._store.remove(self._family, name)
+    async def remove(self, name: str, *, count: bool = False) -> int | None:
+        """Removes the group with all its rows; their number where ``count`` asks for it. Raises GroupNotFound."""
+        return await self._store.remove(self._family, name, count=count)
 
     async def delete(self, name: str, ids: Sequence[str]) -> list[str]:
         """Deletes rows and returns the ids that were there. Raises GroupNotFound."""

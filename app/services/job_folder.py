@@ -66,13 +66,14 @@ class Entry:
 
 
 class JobFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What an import is; ``created`` is UTC in ISO 8601."""
+    """What an import is; ``created`` is UTC in ISO 8601, ``key`` the id of the key that began it."""
 
     id: str
     family: Family
     group: str
     total: int
     created: str
+    key: str = ""
 
 
 class JobError(msgspec.Struct, frozen=True, kw_only=True):
@@ -295,7 +296,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 async def written_down(
-    folder: Path, entries: AsyncIterator[Entry], *, family: Family, group: str, created: str
+    folder: Path, entries: AsyncIterator[Entry], *, family: Family, group: str, created: str, key: str = ""
 ) -> JobFolder:
     """Writes an import down before it begins; when this returns it survives a kill.
 
@@ -307,6 +308,7 @@ async def written_down(
         family: images or faces.
         group: the group.
         created: when.
+        key: id of the key that asked for it; empty where no keys are asked for.
     """
     name = secrets.token_urlsafe(_ID_BYTES)
     own = folder / f"{_NEW}{name}"
@@ -319,7 +321,7 @@ async def written_down(
                 total += 1
             images.flush()
             await asyncio.to_thread(os.fsync, images.fileno())
-        facts = JobFacts(id=name, family=family, group=group, total=total, created=created)
+        facts = JobFacts(id=name, family=family, group=group, total=total, created=created, key=key)
         (own / _FACTS).write_bytes(msgspec.json.encode(facts))
         written = JobFolder(own, facts)
         written._own()

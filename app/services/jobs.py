@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -116,6 +116,7 @@ class Jobs:
         shared: whether the folder belongs to a service of several processes, which has cleaned and locked it.
         metrics: told of each image.
         stages: told where its time went.
+        ended: hears how each import of this process ended.
     """
 
     def __init__(
@@ -130,6 +131,7 @@ class Jobs:
         shared: bool = False,
         metrics: WorkMetrics,
         stages: StageMetrics,
+        ended: Callable[[JobReport], None],
     ) -> None:
         self._folder = folder
         self._store = store
@@ -139,6 +141,7 @@ class Jobs:
         self._limits = limits
         self._metrics = metrics
         self._stages = stages
+        self._ended = ended
         self._jobs: dict[str, _Job] = {}
         self._coming = 0
         self._entrance = asyncio.Lock()
@@ -170,8 +173,8 @@ class Jobs:
         if self._held is not None:
             self._held.close()
 
-    async def submit(self, family: Family, group: str, entries: AsyncIterator[Entry]) -> str:
-        """Takes an import and returns its id; when it does, the import survives a kill.
+    async def submit(self, family: Family, group: str, entries: AsyncIterator[Entry], *, key: str = "") -> str:
+        """Takes an import, from whoever has a key of that id, and returns its own; when it does, it survives a kill.
 
         Raises:
             GroupNotFound: no such group; nothing is read then.
@@ -183,7 +186,7 @@ class Jobs:
             self._coming += 1
         try:
             created = datetime.now(UTC).isoformat(timespec="milliseconds")
-            job = _Job(await written_down(self._folder, entries, family=family, group=group, created=created))
+            job = _Job(await written_down(self._folder, entries, family=family, group=group, created=created, key=key))
         finally:
             self._coming -= 1
         self._begin(job)
@@ -218,7 +221,7 @@ class Jobs:
             job.task.cancel()
             await asyncio.wait([job.task])
             if not job.folder.state.is_final:
-                job.folder.end(JobState.CANCELLED)
+                self._end(job.folder, JobState.CANCELLED)
 
     async def _watch_for_cancels(self) -> None:
         """Other processes ask for them through the folder."""
@@ -278,14 +281,19 @@ class Jobs:
                     async with asyncio.TaskGroup() as group:
                         for _ in range(self._limits.parallel):
                             group.create_task(self._work(folder, images))
-            folder.end(JobState.DONE)
+            self._end(folder, JobState.DONE)
         except* (GroupNotFound, ModelMismatch) as errors:
             first = errors.exceptions[0]
             assert isinstance(first, LikenessError)
-            folder.end(JobState.FAILED, first.message)
+            self._end(folder, JobState.FAILED, first.message)
         except* Exception as errors:
             _log.error("The import %s failed", folder.facts.id, exc_info=errors)
-            folder.end(JobState.FAILED, InternalError.sentence)
+            self._end(folder, JobState.FAILED, InternalError.sentence)
+
+    def _end(self, folder: JobFolder, state: JobState, error: str = "") -> None:
+        # Told first: killed in between, an import that goes on to its end is told twice rather than never.
+        self._ended(replace(_report(folder), state=state, error=error))
+        folder.end(state, error)
 
     async def _work(self, folder: JobFolder, images: Generator[tuple[int, Entry], None, None]) -> None:
         for index, entry in images:  # shared: each is taken once

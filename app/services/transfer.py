@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 
-from app.errors import DamagedFile, IdExists, Limit, ModelMismatch, Overloaded
+from app.errors import DamagedFile, GroupNotFound, IdExists, Limit, ModelMismatch, Overloaded
 from app.inference.models import EmbedderSpec
 from app.services.rows import embedding_space
 from app.store.batches import batches
 from app.store.groups import GroupStore
-from app.store.records import EmbeddingSpace, Family, Record
+from app.store.records import EmbeddingSpace, Family, Held, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class GroupFacts:
         capacity: what it was made for.
         space: which model made its embeddings.
         count: its rows; what is written meanwhile may change that.
+        ttl_seconds: how long each row is kept; None for good.
     """
 
     family: Family
@@ -31,6 +32,7 @@ class GroupFacts:
     capacity: int
     space: EmbeddingSpace
     count: int
+    ttl_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +46,16 @@ class Export:
 
     facts: GroupFacts
     portions: AsyncGenerator[Sequence[Record], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldRows:
+    """Some of the rows of a group that are held under an id or a tag, and which model made their embeddings."""
+
+    family: Family
+    group: str
+    space: EmbeddingSpace
+    records: Sequence[Record]
 
 
 class GroupTransfer:
@@ -74,7 +86,35 @@ class GroupTransfer:
             space = await self._store.space(family, name)
             info = await self._store.info(family, name)
             async with aclosing(self._store.records(family, name)) as portions:
-                yield Export(GroupFacts(family, name, info.capacity, space, info.count), portions)
+                facts = GroupFacts(family, name, info.capacity, space, info.count, info.ttl_seconds)
+                yield Export(facts, portions)
+
+    @asynccontextmanager
+    async def held(
+        self, groups: Sequence[tuple[Family, str]], under: Held
+    ) -> AsyncIterator[AsyncGenerator[HeldRows, None]]:
+        """Yields what is held under ids and tags in some groups, one after the other.
+
+        A group that is removed meanwhile is passed over.
+
+        Raises:
+            Overloaded: too many exports and restores are at work.
+        """
+        with self._permit():
+            async with aclosing(self._held(groups, under)) as found:
+                yield found
+
+    async def _held(self, groups: Sequence[tuple[Family, str]], under: Held) -> AsyncGenerator[HeldRows, None]:
+        for family, name in groups:
+            with suppress(GroupNotFound):
+                space = await self._store.space(family, name)
+                async with aclosing(self._store.records(family, name, held=under)) as portions:
+                    async for records in portions:
+                        yield HeldRows(family, name, space, records)
+
+    async def groups(self) -> list[tuple[Family, str]]:
+        """All groups there are."""
+        return [(family, name) for family in Family for name in await self._store.names(family)]
 
     async def restore(self, facts: GroupFacts, records: AsyncIterator[Record]) -> int:
         """Makes a group of records, which appears whole or, where they raise, not at all.
@@ -84,7 +124,7 @@ class GroupTransfer:
             records: all of its rows.
 
         Returns:
-            The number of rows.
+            The number of rows, without those whose time was over.
 
         Raises:
             GroupExists: there is one of that name.
@@ -101,7 +141,7 @@ class GroupTransfer:
                 )
             count = 0
             async with self._store.filling(
-                facts.family, facts.name, capacity=facts.capacity, space=facts.space
+                facts.family, facts.name, capacity=facts.capacity, space=facts.space, ttl_seconds=facts.ttl_seconds
             ) as group:
                 async for batch in batches(records):
                     try:
@@ -110,7 +150,7 @@ class GroupTransfer:
                         message = f"The id of row {count + (error.index or 0) + 1} is in the file before: each is once."
                         raise DamagedFile(message) from error
                     count += len(batch)
-            return count
+            return group.added
 
     @contextmanager
     def _permit(self) -> Iterator[None]:

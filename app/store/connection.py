@@ -11,6 +11,7 @@ from pathlib import Path
 from app.errors import BackendUnavailable, GroupExists, LikenessError
 from app.metrics import StoreMetrics
 from app.store.engine import Engine
+from app.store.expiry import Clock
 from app.store.group import Group
 from app.store.milvus_errors import UNAVAILABLE
 from app.store.names import holds_rows, registry_name
@@ -48,7 +49,9 @@ class Connection:
         pending: Path | None,
         locks: str | None,
         metrics: StoreMetrics,
+        clock: Clock,
     ) -> None:
+        self.clock = clock
         self._uri = uri
         self._token = token
         self._database = database
@@ -185,7 +188,7 @@ class Connection:
             if changed and any(_key(each) == _key(registration) for each in await registry.read()):
                 raise GroupExists(f"There is already a group {registration.name!r}.")
             await registry.write(registration)
-            group = Group(engine, registration)
+            group = Group(engine, registration, clock=self.clock)
             group.wrote(rows)
             self._groups[registration.family, registration.name] = group
         await self._drop_leftovers(engine)
@@ -287,7 +290,7 @@ class Connection:
                 await group.close()
         for key, registration in found.items():
             if key not in self._groups:
-                self._groups[key] = Group(engine, registration)
+                self._groups[key] = Group(engine, registration, clock=self.clock)
         if not self._cleaned:
             await self._clean(engine)
             self._cleaned = True

@@ -7,12 +7,14 @@ service is just making looks like an orphan, and a remedy could undo its write.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.errors import LikenessError
 from app.store import filters
 from app.store.engine import Engine
+from app.store.expiry import EXPIRES, Clock, Expiry
 from app.store.findings import Finding, Kind, Remedy, rows_in_words, some_of
 from app.store.names import holds_rows, registry_name
 from app.store.records import EmbeddingSpace, Family, Metric
@@ -21,12 +23,14 @@ from app.store.row_walk import Walked, walk
 from app.store.rows import create_collection, shape_of
 from app.store.shape import VECTOR_FIELD, Shape
 
+_SLACK_S = 60  # by which the clocks of machines may differ
 _REMOVE = "Remove the group through the service and fill it again."
 _FLAWS = {
     Kind.FOREIGN_TEXT: "an id or a tag with characters that this service writes otherwise",
     Kind.EMPTY_ID: "an empty id",
     Kind.NO_BOX: "no readable bounding box, so that no listing can show it",
     Kind.UNREADABLE_DESC: "a desc that is no JSON, so that no listing can show it",
+    Kind.LATE_END: "a longer time to live than the group has, as when a clock was wrong",
 }
 
 
@@ -45,10 +49,14 @@ class Doctor:
         engine: where they are kept.
         prefix: first part of the collections' names.
         served: the embedding model that is served for each family, as far as that is known.
+        clock: tells the time.
     """
 
-    def __init__(self, engine: Engine, prefix: str, served: Mapping[Family, EmbeddingSpace]) -> None:
+    def __init__(
+        self, engine: Engine, prefix: str, served: Mapping[Family, EmbeddingSpace], *, clock: Clock = time.time
+    ) -> None:
         self._engine = engine
+        self._clock = clock
         self._prefix = prefix
         self._served = served
         self._registry = Registry(engine, registry_name(prefix))
@@ -94,7 +102,7 @@ class Doctor:
             yield wrong
         expected = shape_of(registration)
         if shape.metric is not None and shape.has_fields_of(expected):
-            async for finding in self._rows(registration, list(expected.texts)):
+            async for finding in self._rows(registration, _fields(expected)):
                 yield finding
         served = self._served.get(registration.family)
         if served is not None and served != registration.space and wrong is None:
@@ -169,7 +177,9 @@ class Doctor:
     # --- rows ---
 
     async def _rows(self, registration: Registration, fields: Sequence[str]) -> AsyncIterator[Finding]:
-        seen = await walk(self._engine, registration.collection, fields, registration.family)
+        end = Expiry(registration.ttl_seconds, self._clock).end(None)
+        latest = None if end is None else end + _SLACK_S
+        seen = await walk(self._engine, registration.collection, fields, registration.family, latest=latest)
         self.examined.rows += seen.ids
         if seen.duplicates:
             yield self._duplicates(registration, fields, seen)
@@ -210,8 +220,14 @@ class Doctor:
 
         async def empty_desc() -> None:
             for portion in filters.portions(ids):
-                for row in await self._full(collection, portion, list(shape_of(registration).texts)):
+                for row in await self._full(collection, portion, _fields(shape_of(registration))):
                     await self._engine.upsert(collection, {**row, "desc": "{"})
+
+        async def shorten() -> None:
+            end = Expiry(registration.ttl_seconds, self._clock).end(None)
+            for portion in filters.portions(ids):
+                for row in await self._full(collection, portion, _fields(shape_of(registration))):
+                    await self._engine.upsert(collection, {**row, EXPIRES: end})
 
         what = f"{rows_in_words(len(ids))} with {_FLAWS[kind]}: {some_of(ids)}"
         if kind is Kind.FOREIGN_TEXT:
@@ -220,6 +236,9 @@ class Doctor:
             return Finding(kind, _place(registration), what, advice)
         if kind is Kind.UNREADABLE_DESC:
             remedy = Remedy("would set the desc to {}", "has set the desc to {}", empty_desc)
+        elif kind is Kind.LATE_END:
+            kept = f"them for {registration.ttl_seconds:,} seconds from now"
+            remedy = Remedy(f"would keep {kept}", f"keeps {kept}", shorten)
         else:
             number = rows_in_words(len(ids))
             remedy = Remedy(f"would delete {number}", f"has deleted {number}: add the images again", delete)
@@ -230,6 +249,11 @@ class Doctor:
         expression = filters.one_of("id", ids)
         found = await self._engine.query(collection, expression, names, limit=None)
         return [{name: row[name] for name in names} for row in found]
+
+
+def _fields(shape: Shape) -> list[str]:
+    """All fields of a row but the vector."""
+    return [*shape.texts, *shape.others]
 
 
 def _no_registry(name: str, collections: Sequence[str]) -> Finding:

@@ -47,6 +47,21 @@ def up_to(field: str, last: str) -> str:
     return f"{field} <= {literal(last)}"
 
 
+def more_than(field: str, number: int) -> str:
+    """Rows whose ``field`` is larger than ``number``."""
+    return f"{field} > {number:d}"
+
+
+def at_most(field: str, number: int) -> str:
+    """Rows whose ``field`` is ``number`` or less."""
+    return f"{field} <= {number:d}"
+
+
+def any_of(*parts: str) -> str:
+    """Rows that meet one of the parts, none of which is empty (at least one)."""
+    return f"({' or '.join(parts)})"
+
+
 def all_of(*parts: str) -> str:
     """Rows that meet every part that is not empty; an empty expression means all rows."""
     return " and ".join(part for part in parts if part)

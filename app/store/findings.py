@@ -23,6 +23,7 @@ class Kind(StrEnum):
     EMPTY_ID = "empty id"
     NO_BOX = "no box"
     UNREADABLE_DESC = "unreadable desc"
+    LATE_END = "late end"
     OTHER_MODEL = "other model"
 
 

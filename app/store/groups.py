@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,18 +12,22 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import Closing, GroupExists, IdExists, ImageNotFound, ModelMismatch
+from app.errors import Closing, GroupExists, IdExists, ImageNotFound
 from app.metrics import StoreMetrics
 from app.stages import Stage, stage
 from app.store.access import Access
+from app.store.compaction import Compaction
 from app.store.connection import Connection
+from app.store.expiry import Clock
 from app.store.group import Group
 from app.store.names import fresh_collection_name
 from app.store.new_group import NewGroup
 from app.store.partition_keys import EngineFacts
-from app.store.records import Embeddings, EmbeddingSpace, Family, GroupInfo, Hit, Page, Record, Row, TagCount
+from app.store.purge import Purge
+from app.store.records import Embeddings, EmbeddingSpace, Family, GroupInfo, Held, Hit, Page, Record, Row, TagCount
 from app.store.registry import Registration
 from app.store.sharing import require_place
+from app.store.sweep import Sweep, Told
 
 _RECORDS_AT_ONCE = 256  # 20 MB where descriptions are at their longest
 
@@ -45,6 +50,9 @@ class GroupStore:
             URL of a Redis for those of several; empty for a folder that is found by itself, ``None`` for a Milvus that
             no other process uses.
         metrics: told of calls to Milvus, and of groups.
+        clock: tells the time, for groups whose rows end.
+        sweep_s: seconds between two sweeps that delete rows whose time is over.
+        swept: hears of what a sweep deleted.
     """
 
     def __init__(
@@ -59,6 +67,9 @@ class GroupStore:
         pending: Path | None = None,
         locks: str | None = None,
         metrics: StoreMetrics | None = None,
+        clock: Clock = time.time,
+        sweep_s: float = 30.0,
+        swept: Told = lambda *_: None,
     ) -> None:
         self._prefix = prefix
         self._locks = locks
@@ -72,19 +83,31 @@ class GroupStore:
             pending=pending,
             locks=locks,
             metrics=metrics or StoreMetrics.unseen(),
+            clock=clock,
         )
         self._access = Access(self._connection)
+        self._sweep = Sweep(self._connection, self._access, every_s=sweep_s, told=swept)
 
     async def __aenter__(self) -> Self:
         if self._locks is not None:
             require_place(self._locks)
+        self._sweep.begin()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._sweep.close()
         await self._access.close()
         await self._connection.close()
+
+    async def sweep(self) -> int:
+        """Deletes rows whose time is over, as happens now and then by itself, and returns their number."""
+        return await self._sweep.once()
+
+    def purge(self, compaction: Compaction) -> Purge:
+        """What takes deleted rows out of a server's files."""
+        return Purge(self._connection, self._access, compaction)
 
     async def ping(self) -> None:
         """Asks whether Milvus answers.
@@ -108,20 +131,24 @@ class GroupStore:
 
     # --- groups ---
 
-    async def create(self, family: Family, name: str, *, capacity: int, space: EmbeddingSpace) -> None:
-        """Creates an empty group.
+    async def create(
+        self, family: Family, name: str, *, capacity: int, space: EmbeddingSpace, ttl_seconds: int | None = None
+    ) -> None:
+        """Creates an empty group; see ``filling``.
 
         Raises:
             GroupExists: there is one of that name.
         """
-        async with self.filling(family, name, capacity=capacity, space=space):
+        async with self.filling(family, name, capacity=capacity, space=space, ttl_seconds=ttl_seconds):
             pass
 
     @asynccontextmanager
     async def filling(
-        self, family: Family, name: str, *, capacity: int, space: EmbeddingSpace
+        self, family: Family, name: str, *, capacity: int, space: EmbeddingSpace, ttl_seconds: int | None = None
     ) -> AsyncIterator[NewGroup]:
         """Yields a group to fill, which exists for others only once the block has ended without an error.
+
+        Rows are kept for ``ttl_seconds`` after they were added or last updated, or for good.
 
         Raises:
             GroupExists: there is one of that name, or one is being made.
@@ -129,7 +156,9 @@ class GroupStore:
         if self._access.closed:
             raise Closing
         collection = fresh_collection_name(self._prefix, family, name)
-        registration = Registration.now(family, name, capacity=capacity, space=space, collection=collection)
+        registration = Registration.now(
+            family, name, capacity=capacity, space=space, collection=collection, ttl_seconds=ttl_seconds
+        )
         release = await self._connection.claim(family, name)
         if release is None:
             raise GroupExists(f"There is already a group {name!r}.")
@@ -144,17 +173,24 @@ class GroupStore:
         """Capacity, number of tags and number of rows of a group."""
         async with self._access.reading(family, name) as group:
             counts = await group.counts()
-            return GroupInfo(group.registration.capacity, counts.tags, counts.rows)
+            registration = group.registration
+            return GroupInfo(registration.capacity, counts.tags, counts.rows, registration.ttl_seconds)
 
-    async def remove(self, family: Family, name: str) -> None:
-        """Removes a group and its rows; its name is free at once."""
+    async def remove(self, family: Family, name: str, *, count: bool = False) -> int | None:
+        """Removes a group and its rows; its name is free at once.
 
-        async def work(group: Group) -> None:
+        Returns:
+            How many rows it had, where ``count`` asks for that.
+        """
+
+        async def work(group: Group) -> int | None:
+            rows = (await group.counts()).rows if count else None
             await self._connection.unregister(group)
             await self._connection.discard(group.registration.collection)
             await self._connection.turns.drop(group.registration.collection)
+            return rows
 
-        await self._access.write(family, name, work)
+        return await self._access.write(family, name, work)
 
     async def space(self, family: Family, name: str) -> EmbeddingSpace:
         """Which model made the group's embeddings."""
@@ -167,12 +203,7 @@ class GroupStore:
             GroupNotFound: no such group.
             ModelMismatch: it was made with another model.
         """
-        made = (await self._access.group(family, name)).registration.space
-        if made != space:
-            raise ModelMismatch(
-                f"The group {name!r} was made with the model {made.described}, but {space.described} is served: "
-                "serve that model again, or create a new group and add the images again."
-            )
+        (await self._access.group(family, name)).registration.require(space)
 
     # --- rows ---
 
@@ -201,8 +232,10 @@ class GroupStore:
         """
 
         async def work(group: Group) -> None:
-            if await group.rows.tags_of([record.row.id]):
+            found = await group.rows.found([record.row.id])
+            if found.tags:
                 raise IdExists
+            await group.clear(found.over)
             with group.counting(added=[record.row.tag]):
                 await group.rows.insert([record])
 
@@ -216,7 +249,7 @@ class GroupStore:
         """
 
         async def work(group: Group) -> None:
-            await group.rows.require_new([record.row.id for record in records])
+            await group.clear(await group.rows.require_new([record.row.id for record in records]))
             with group.counting(added=[record.row.tag for record in records]):
                 await group.rows.insert(records)
 
@@ -248,9 +281,10 @@ class GroupStore:
 
         async def work(group: Group) -> list[str]:
             wanted = list(dict.fromkeys(ids))
-            tags = await group.rows.tags_of(wanted)
-            there = [each for each in wanted if each in tags]
-            with group.counting(removed=tags.values()):
+            found = await group.rows.found(wanted)
+            there = [each for each in wanted if each in found.tags]
+            await group.clear(found.over)
+            with group.counting(removed=found.tags.values()):
                 await group.rows.delete(there)
             return there
 
@@ -271,8 +305,10 @@ class GroupStore:
         async with self._access.reading(family, name) as group:
             return await group.rows.embeddings(after=after, limit=limit)
 
-    async def records(self, family: Family, name: str) -> AsyncGenerator[Sequence[Record], None]:
-        """All rows with their embeddings in the order of ``rows``, some at a time.
+    async def records(
+        self, family: Family, name: str, *, held: Held | None = None
+    ) -> AsyncGenerator[Sequence[Record], None]:
+        """All rows, or those held under some ids and tags, with embeddings in the order of ``rows``, some at a time.
 
         Writers are let in between: rows that change meanwhile come as before or as after, none twice.
         """
@@ -280,7 +316,7 @@ class GroupStore:
         after: str | None = None
         while True:
             async with self._access.reading_on(group):
-                page = await group.rows.records(after=after, limit=_RECORDS_AT_ONCE)
+                page = await group.rows.records(after=after, limit=_RECORDS_AT_ONCE, held=held)
             yield page.items
             after = page.after
             if after is None:

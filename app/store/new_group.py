@@ -27,6 +27,9 @@ class NewGroup:
         registration: of the group.
         release: gives the name back, at the end.
         access: runs to its end what has begun, and knows whether the store takes no more writes.
+
+    Attributes:
+        added: number of rows that are in it.
     """
 
     def __init__(self, connection: Connection, registration: Registration, *, release: Release, access: Access) -> None:
@@ -35,7 +38,7 @@ class NewGroup:
         self._release = release
         self._access = access
         self._rows: Rows | None = None
-        self._added = 0
+        self.added = 0
         self._made = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -52,7 +55,7 @@ class NewGroup:
         await self._access.finish(self._register() if error is None else self._abandon())
 
     async def add(self, records: Sequence[Record]) -> None:
-        """Adds rows, all or none: at most one of ``batches``.
+        """Adds rows, all or none, but for those whose time is over: at most one of ``batches``.
 
         Raises:
             IdExists: an id is there already, or twice among them; ``index`` says whose.
@@ -61,15 +64,17 @@ class NewGroup:
             raise Closing
         assert self._rows is not None, "it is used inside its block"
         await self._rows.require_new([record.row.id for record in records])
-        await self._rows.insert(records)
-        self._added += len(records)
+        current = [record for record in records if not self._rows.expiry.is_over(record.expires)]
+        if current:
+            await self._rows.insert(current)
+        self.added += len(current)
 
     async def _create(self) -> None:
         try:
             engine = await self._connection.engine()
             partitions = await self._connection.partition_keys.number(engine, self._registration.capacity)
             await create_collection(engine, self._registration, partitions=partitions)
-            self._rows = Rows(engine, self._registration)
+            self._rows = Rows(engine, self._registration, clock=self._connection.clock)
         finally:
             self._made.set()
 
@@ -77,7 +82,7 @@ class NewGroup:
         try:
             if self._access.closed:
                 raise Closing
-            await self._connection.register(self._registration, rows=self._added)
+            await self._connection.register(self._registration, rows=self.added)
         except GroupExists:
             await self._connection.discard(self._registration.collection)
             raise

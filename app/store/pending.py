@@ -27,6 +27,8 @@ class PendingRows:
         self._folder = folder
         self._vectors = vectors
         folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob("*.partial"):  # of a process that was killed while it wrote
+            left.unlink()
 
     def collections(self) -> set[str]:
         """Those in which a replacement was begun and is not known to be done."""

@@ -73,10 +73,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
-    """A row and its embedding, float32 [D], finite and not all zero."""
+    """A row and its embedding.
+
+    Attributes:
+        row: all but the embedding.
+        embedding: float32 [D], finite and not all zero.
+        expires: when it ends, in seconds of Unix time; None of a new row, or of one that stays.
+    """
 
     row: Row
     embedding: NDArray[np.float32]
+    expires: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,6 +104,14 @@ class Embeddings:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """Ids and tags, at least one of either, under which something may be held."""
+
+    ids: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A row found by search; ``measure`` is its L2 distance (not squared) or its cosine similarity."""
 
@@ -106,11 +121,19 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class GroupInfo:
-    """The capacity a group was made for, its number of distinct tags and its number of rows."""
+    """A group.
+
+    Attributes:
+        capacity: number of rows that it was made for.
+        tags: number of distinct tags.
+        count: number of rows.
+        ttl_seconds: how long each row is kept; None for good.
+    """
 
     capacity: int
     tags: int
     count: int
+    ttl_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

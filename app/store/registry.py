@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from app.errors import ModelMismatch
 from app.store import filters
 from app.store.engine import Engine
 from app.store.records import EmbeddingSpace, Family, Metric
 from app.store.shape import VECTOR_FIELD
 
 _SCHEMA_VERSION = 1
+_SCHEMA_VERSION_TTL = 2
+# No field can be added to a collection that is there, so a group's time to live stands behind the time it was made.
+_TTL = ";ttl_seconds="
 _TEXTS = {
     "key": 64,
     "family": 16,
@@ -27,7 +31,17 @@ _PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What the registry knows of one group; ``created`` is UTC in ISO 8601."""
+    """What the registry knows of one group.
+
+    Attributes:
+        family: images or faces.
+        name: its name.
+        capacity: number of rows that it is made for.
+        space: which model made its embeddings.
+        collection: where its rows are.
+        created: when it was made, UTC in ISO 8601.
+        ttl_seconds: how long each row is kept; None for good.
+    """
 
     family: Family
     name: str
@@ -35,12 +49,30 @@ class Registration:
     space: EmbeddingSpace
     collection: str
     created: str
+    ttl_seconds: int | None = None
 
     @classmethod
-    def now(cls, family: Family, name: str, *, capacity: int, space: EmbeddingSpace, collection: str) -> Registration:
+    def now(
+        cls,
+        family: Family,
+        name: str,
+        *,
+        capacity: int,
+        space: EmbeddingSpace,
+        collection: str,
+        ttl_seconds: int | None = None,
+    ) -> Registration:
         """A registration made at this moment."""
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(family, name, capacity, space, collection, created)
+        return cls(family, name, capacity, space, collection, created, ttl_seconds)
+
+    def require(self, space: EmbeddingSpace) -> None:
+        """Raises ModelMismatch unless embeddings of this space can be compared with those of the group."""
+        if self.space != space:
+            raise ModelMismatch(
+                f"The group {self.name!r} was made with the model {self.space.described}, but {space.described} is "
+                "served: serve that model again, or create a new group and add the images again."
+            )
 
 
 class Registry:
@@ -87,6 +119,7 @@ class Registry:
 
     async def write(self, registration: Registration) -> None:
         """Makes a group exist; replaces what an earlier try that failed half-way may have left."""
+        ttl = registration.ttl_seconds
         row: dict[str, object] = {
             "key": _key(registration),
             "family": registration.family.value,
@@ -94,10 +127,10 @@ class Registry:
             "model_id": registration.space.model_id,
             "metric": registration.space.metric.value,
             "collection": registration.collection,
-            "created": registration.created,
+            "created": registration.created if ttl is None else f"{registration.created}{_TTL}{ttl}",
             "capacity": registration.capacity,
             "dimension": registration.space.dimension,
-            "schema_version": _SCHEMA_VERSION,
+            "schema_version": _SCHEMA_VERSION if ttl is None else _SCHEMA_VERSION_TTL,
             VECTOR_FIELD: [0.0, 1.0],
         }
         await self._engine.upsert(self._collection, row)
@@ -113,11 +146,13 @@ def _key(registration: Registration) -> str:
 
 def _registration(row: dict[str, Any]) -> Registration:
     space = EmbeddingSpace(model_id=row["model_id"], dimension=row["dimension"], metric=Metric(row["metric"]))
+    created, _, ttl = row["created"].partition(_TTL)
     return Registration(
         family=Family(row["family"]),
         name=row["name"],
         capacity=row["capacity"],
         space=space,
         collection=row["collection"],
-        created=row["created"],
+        created=created,
+        ttl_seconds=int(ttl) if ttl else None,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from app.store import filters
 from app.store.engine import Engine
+from app.store.expiry import EXPIRES
 from app.store.findings import Kind
 from app.store.records import Family
 from app.store.row_check import flaw
@@ -36,11 +37,20 @@ class Walked:
     whole: bool = True
 
 
-async def walk(engine: Engine, collection: str, fields: Sequence[str], family: Family) -> Walked:
+async def walk(
+    engine: Engine, collection: str, fields: Sequence[str], family: Family, *, latest: int | None = None
+) -> Walked:
     """Walks through a group's collection, whose fields are as they should be.
 
     Engines answer a query with one row of each id, whatever there is, but count each row. So each page is counted
     too, and where the numbers differ the page is halved until the ids are found.
+
+    Args:
+        engine: the connection.
+        collection: where the rows are.
+        fields: of each row.
+        family: of the group.
+        latest: when the last of the rows must end; None where they stay.
     """
     # This one waits for what other programs wrote.
     seen = Walked(stored=await engine.count(collection, "", strong=True))
@@ -56,6 +66,8 @@ async def walk(engine: Engine, collection: str, fields: Sequence[str], family: F
             return seen
         for row in rows:
             kind = flaw(row, family)
+            if kind is None and latest is not None and row[EXPIRES] > latest:
+                kind = Kind.LATE_END
             if kind is not None:
                 seen.flaws.setdefault(kind, []).append(row["id"])
         ids = [row["id"] for row in rows]

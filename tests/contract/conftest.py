@@ -141,6 +141,7 @@ class RealServer:
             "PROXY_TIMETICKINTERVAL": "20",
             "QUERYCOORD_CHECKINTERVAL": "50",
             "QUERYCOORD_DISTPULLINTERVAL": "50",
+            "DATACOORD_COMPACTION_CHECK_INTERVAL": "1",  # seconds; 10 else
         }
         self._output = (self._folder / "logs/output.log").open("ab")
         self._process = subprocess.Popen(

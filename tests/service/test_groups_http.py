@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import pytest
 
@@ -111,6 +112,35 @@ def test_pages_walk_through_all_rows_once_in_a_stable_order(service: RunningServ
         assert deleted.body == {"deleted": [ids[1], ids[3], ids[5]]}
         assert service.call("GET", group).body == {"config": {"capacity": 1000}, "tags": 1, "count": 4}
         assert [tag["name"] for tag in service.call("GET", f"{group}/tags").body["tags"]] == ["even"]
+
+
+@pytest.mark.parametrize("ttl", [0, -1, 1.5, "60", True, 10**11])
+def test_a_time_to_live_that_is_none_is_refused(service: RunningService, ttl: object) -> None:
+    body = {"config": {"capacity": 9, "ttl_seconds": ttl}}
+    failed(service.call("POST", "/v1/image/groups/passing", body), 400, "invalid_request")
+
+
+def test_images_of_a_group_with_a_time_to_live_end(service: RunningService) -> None:
+    group, image = "/v1/image/groups/passing", {"id": "a", "uri": drawing_uri(1)}
+    for ttl in (None, 1):
+        config = {"capacity": 9, "ttl_seconds": ttl}
+        assert service.call("POST", group, {"config": config}).body == {}
+        shown = {name: value for name, value in config.items() if value is not None}
+        assert service.call("GET", group).body == {"config": shown, "tags": 0, "count": 0}
+        assert service.call("GET", f"{group}/tags").body["config"] == shown
+        assert service.call("POST", f"{group}/add", {"image": image}).body == {"id": "a"}
+        if ttl is None:
+            service.call("POST", f"{group}/remove")
+    deadline = time.monotonic() + 30
+    while service.call("GET", f"{group}/images/a").status == 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert service.call("GET", group).body == {"config": shown, "tags": 0, "count": 0}
+    assert service.call("POST", f"{group}/search", {"images": [drawing_uri(1)]}).body["search_results"] == [
+        {"results": []}
+    ]
+    assert service.call("POST", f"{group}/add", {"image": image}).body == {"id": "a"}
+    assert service.call("POST", f"{group}/remove").body == {}
 
 
 def walk(service: RunningService, path: str, items: str, key: str) -> list[str]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,6 +38,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]
     service = RunningService(
         tmp_path_factory.mktemp("locked") / "data",
         keys="required", header_timeout="2", max_connections=str(MOST_CONNECTIONS), cors_origins=ORIGIN,
+        sweep_interval="0.3",
     )  # fmt: skip
     command(service, "keys", "create", "first")
     with service:
@@ -148,6 +152,76 @@ def test_writes_refusals_and_key_changes_are_recorded_without_ids_or_description
     for private in ("ada@example.org", "lovelace", "base64", admin["X-API-Key"]):
         assert private not in text
         assert private not in locked.log
+
+
+def audited(service: RunningService, operation: str) -> Mapping[str, Any]:
+    """The line of something that happens in the background, once it has."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for line in map(json.loads, (service.data_dir / "audit.jsonl").read_text().splitlines()):
+            if line["operation"] == operation:
+                found: Mapping[str, Any] = line
+                return found
+        time.sleep(0.05)
+    raise AssertionError(f"{operation} was not recorded")
+
+
+def test_a_receipt_proves_a_deletion_to_whoever_knows_the_id(
+    locked: RunningService, admin: Mapping[str, str], tmp_path: Path
+) -> None:
+    path, ids = "/v1/image/groups/receipts", ["ada@example.org", "bob@example.org", "eve@example.org"]
+    locked.call("POST", path, {"config": {"capacity": 9}}, headers=admin)
+    for seed, each in enumerate(ids):
+        locked.call("POST", f"{path}/add", {"image": {"id": each, "uri": drawing_uri(seed)}}, headers=admin)
+    assert locked.call("POST", f"{path}/delete", {"ids": ids[2:]}, headers=admin).body == {"deleted": ids[2:]}
+    wrong = locked.call("POST", f"{path}/delete?receipt=perhaps", {"ids": ids}, headers=admin)
+    assert (wrong.status, wrong.body["code"]) == (400, "invalid_request")
+    reply = locked.call("POST", f"{path}/delete?receipt=true", {"ids": [ids[0], "unknown"]}, headers=admin)
+    receipt = reply.body["receipt"]
+    assert reply.body == {"deleted": [ids[0]], "receipt": receipt}
+    assert (receipt["operation"], receipt["count"], len(receipt["digests"])) == ("delete", 1, 1)
+    assert receipt["key"] == admin["X-API-Key"].split("_")[1]
+    assert "ada" not in json.dumps(receipt)
+    file = tmp_path / "receipt.json"
+    file.write_text(json.dumps(reply.body))
+    genuine, about, line = command(locked, "audit", "--receipt", str(file), "--image", ids[0])
+    assert "is genuine: deletion in the group image/receipts" in genuine
+    assert about == f"The image '{ids[0]}' is among those that it names."
+    assert json.loads(line)["seal"] == receipt["seal"]
+    for altered, image, word in (
+        (receipt, ids[1], "is not among those"),
+        ({**receipt, "count": 2}, ids[0], "was not made by this installation, or it was altered"),
+    ):
+        file.write_text(json.dumps(altered))
+        with pytest.raises(subprocess.CalledProcessError) as failed:
+            command(locked, "audit", "--receipt", str(file), "--image", image)
+        assert word in failed.value.stdout
+    removed = locked.call("POST", f"{path}/remove?receipt=true", headers=admin).body["receipt"]
+    assert (removed["operation"], removed["count"], removed["digests"]) == ("remove", 1, [])
+
+
+def test_what_happens_without_a_request_is_recorded_too_and_log_lines_bear_the_key(
+    locked: RunningService, admin: Mapping[str, str]
+) -> None:
+    path, key = "/v1/image/groups/passing", admin["X-API-Key"].split("_")[1]
+    locked.call("POST", path, {"config": {"capacity": 9, "ttl_seconds": 1}}, headers=admin)
+    lines = b"".join(
+        json.dumps({"image": {"id": f"i{n}", "uri": uri}}).encode() + b"\n"
+        for n, uri in enumerate([drawing_uri(1), drawing_uri(2), "data:;base64,AAAA"])
+    )
+    job = locked.call("POST", f"{path}/import", raw=lines, headers=admin).body["job"]
+    ended = audited(locked, "import.ended")
+    assert {name: ended[name] for name in ("key", "groups", "job", "state", "counts", "error")} == {
+        "key": key, "groups": ["passing"], "job": job, "state": "done",
+        "counts": {"done": 2, "failed": 1, "total": 3}, "error": "",
+    }  # fmt: skip
+    swept = audited(locked, "retention.sweep")
+    assert (swept["family"], swept["groups"], swept["key"]) == ("image", ["passing"], "")
+    assert swept["counts"]["deleted"] in (1, 2)
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        command(locked, "purge")
+    assert "is in use by another Likeness" in refused.value.stderr
+    assert re.search(rf"POST /v1/image/groups/{{name}}/import 202 .*group=passing key={key}", locked.log)
 
 
 def test_a_request_may_have_a_shorter_time_limit_of_its_own(locked: RunningService, admin: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import http.client
@@ -10,10 +11,12 @@ import socket
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from app.cli import main
 from tests.photos import astronaut
 from tests.pictures import drawing_uri, encoded
 from tests.running_service import RunningService, data_uri, fresh_group
@@ -177,3 +180,37 @@ def test_transfers_beyond_the_permits_are_a_429(narrow: RunningService, file: by
             assert time.monotonic() < deadline, reply
             time.sleep(0.02)
         assert (reply.body["code"], reply.headers["Retry-After"]) == ("overloaded", "1")
+
+
+def test_all_that_is_held_under_an_id_or_a_tag_comes_out_of_all_groups(
+    service: RunningService, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with fresh_group(service, "image", "held-1") as one, fresh_group(service, "face", "held-2") as two:
+        for path, images in (
+            (one, [("ada", "staff", drawing_uri(1)), ("bob", "ada", drawing_uri(2)), ("eve", "t", drawing_uri(3))]),
+            (two, [("ada", "x", data_uri(encoded(astronaut())))]),
+        ):
+            for name, tag, uri in images:
+                image = {"id": name, "uri": uri, "tag": tag, "desc": {"of": name}}
+                assert service.call("POST", f"{path}/add", {"image": image}).status == 200
+        file = tmp_path / "held.jsonl"
+        url = ["--url", service.url]
+        assert main(["held", str(file), "--id", "ada", "--id", "no'one", "--tag", "ada", *url]) == 0
+        assert "3 images in" in capsys.readouterr().out
+        assert file.stat().st_mode & 0o777 == 0o600
+        header, *rows, end = map(json.loads, file.read_bytes().splitlines())
+        assert (header["format"], header["ids"], header["tags"]) == ("likeness-held", ["ada", "no'one"], ["ada"])
+        assert end["rows"] == 3
+        assert [(row["family"], row["group"], row["id"], row["tag"]) for row in rows] == [
+            ("image", "held-1", "ada", "staff"), ("image", "held-1", "bob", "ada"), ("face", "held-2", "ada", "x")
+        ]  # fmt: skip
+        exported_rows = [json.loads(line) for path in (one, two) for line in exported(service, path).splitlines()]
+        for row in rows:
+            assert len(base64.b64decode(row["embedding"])) == 4 * row["dimension"]
+            assert row["model"]
+            kept = {name: row[name] for name in row if name not in ("family", "group", "model", "dimension")}
+            assert kept in exported_rows
+        assert main(["held", str(file), *url]) == 1
+        assert "is there already" in capsys.readouterr().err
+        assert main(["held", str(file), "--force", *url]) == 1
+        assert "Name at least one id or one tag" in capsys.readouterr().err

@@ -146,7 +146,7 @@ async def test_rows_that_were_left_out_swapped_or_added_are_told() -> None:
         (b'{"id"', b'{"id', "Line 2 of the file is no JSON."),
         (b'"family":"face"', b'"family":"voice"', "family or its metric"),
         (b'"capacity":300', b'"capacity":0', "Line 1 of the file: capacity must be at least 1."),
-        (b'"version":1', b'"version":2', "version 2 of the format, 1 is the newest"),
+        (b'"version":1', b'"version":3', "version 3 of the format, 2 is the newest"),
         (b'"format":"likeness-group"', b'"format":"zip"', "no file of an exported group"),
     ],
 )

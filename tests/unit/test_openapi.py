@@ -50,7 +50,14 @@ def test_the_paths_are_those_of_the_contract() -> None:
     expected = {f"/v1/{family}/groups{path}" for family in ("image", "face") for path in both}
     expected |= {f"/v1/face/groups/{path}" for path in ("multi/search", "multi/pts/search")}
     expected |= {f"/v1/face/groups/{{name}}/{call}" for call in ("pts/search", "cluster", "compare")}
-    expected |= {"/v1/face/detect", "/v1/face/verify", "/v1/jobs", "/v1/jobs/{job}", "/v1/jobs/{job}/cancel"}
+    expected |= {
+        "/v1/face/detect",
+        "/v1/face/verify",
+        "/v1/jobs",
+        "/v1/jobs/{job}",
+        "/v1/jobs/{job}/cancel",
+        "/v1/export",
+    }
     assert set(DOCUMENT["paths"]) == expected | {"/health/live", "/health/ready", "/metrics"}
     assert set(DOCUMENT["paths"]["/v1/face/groups/{name}"]) == {"get", "post"}
 
