@@ -18,6 +18,8 @@ from app.errors import OperatorError
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 3.0
+# The beginning of HTTP/2 and an empty frame of settings (RFC 9113, sections 3.4 and 6.5).
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 
 
 def database(data_dir: Path) -> Path:
@@ -47,7 +49,11 @@ class EmbeddedMilvus:
         self._socket_dir: Path | None = None
         self._library = _library_folder()
         self._process = SupervisedProcess(
-            self._program, self._ready, start_timeout=_START_TIMEOUT_S, on_restart=on_restart
+            self._program,
+            self._ready,
+            start_timeout=_START_TIMEOUT_S,
+            on_restart=on_restart,
+            answers=self._answers,
         )
 
     @property
@@ -108,6 +114,15 @@ class EmbeddedMilvus:
                 writer.close()
                 await writer.wait_closed()
                 return
+
+    async def _answers(self) -> None:
+        # The kernel takes connections for a program that hangs as well, so one waits for the server's first frame.
+        reader, writer = await asyncio.open_unix_connection(str(self._socket))
+        try:
+            writer.write(_HELLO)
+            await reader.readexactly(1)
+        finally:
+            writer.transport.abort()
 
 
 def _library_folder() -> Path:

@@ -1,0 +1,77 @@
+"""Tells a program that hangs from one that is merely busy."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+_LOOK_EVERY_S = 2.0
+_LOOK_TIMEOUT_S = 2.0
+# A machine that keeps everybody waiting keeps us, too: so looks are counted, and not only seconds.
+_LOOKS = 5
+# Share of one processor under which a program that does not answer is not at work either.
+_IDLE = 0.05
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The processes of a process group at one moment.
+
+    Attributes:
+        used_s: processor time of all of them so far.
+        stopped: whether one of them is stopped, as by SIGSTOP.
+    """
+
+    used_s: float
+    stopped: bool
+
+    @classmethod
+    def of(cls, group: int) -> _Group:
+        ticks, stopped = 0, False
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdecimal():
+                with suppress(OSError):
+                    fields = (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+                    if int(fields[2]) == group:
+                        ticks += int(fields[11]) + int(fields[12])
+                        stopped = stopped or fields[0] == "T"
+        return cls(ticks / _TICKS, stopped)
+
+
+async def hung(group: int, answers: Callable[[], Awaitable[None]]) -> None:
+    """Returns once a program hangs, as five looks in a row have found.
+
+    It does not answer and hardly uses a processor, or one of its processes is stopped. One that uses a processor is at work on something large: it is left alone, however long that takes.
+
+    Args:
+        group: id of the program's process group.
+        answers: asks it something small; returns once it has answered, or raises OSError.
+    """
+    missed, since, before = 0, time.monotonic(), _Group.of(group)
+    while True:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        answered = await _answers(answers)
+        now = await asyncio.to_thread(_Group.of, group)
+        if answered and not now.stopped:
+            missed, since, before = 0, time.monotonic(), now
+            continue
+        missed += 1
+        if missed >= _LOOKS:
+            if now.stopped or now.used_s - before.used_s < _IDLE * (time.monotonic() - since):
+                return
+            missed, since, before = 0, time.monotonic(), now
+
+
+async def _answers(answers: Callable[[], Awaitable[None]]) -> bool:
+    try:
+        async with asyncio.timeout(_LOOK_TIMEOUT_S):
+            await answers()
+    except (OSError, EOFError):  # a TimeoutError is an OSError
+        return False
+    return True

@@ -1,0 +1,99 @@
+"""Programs that die or hang are started again; one that is busy is left alone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from app.embedded import hang
+from app.embedded.process import Program, SupervisedProcess
+
+# Answers each connection with a byte; a file beside its socket has it work instead, for ever.
+PROGRAM = """
+import contextlib, os, socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+listener.listen()
+while True:
+    connection, _ = listener.accept()
+    while os.path.exists(sys.argv[1] + ".busy"):
+        pass
+    with contextlib.suppress(OSError):
+        connection.sendall(b"x")
+    connection.close()
+"""
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hang, "_LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(hang, "_LOOK_TIMEOUT_S", 0.1)
+
+
+@asynccontextmanager
+async def supervised(folder: Path) -> AsyncIterator[tuple[SupervisedProcess, Callable[[], Awaitable[None]]]]:
+    path = folder / "socket"
+
+    def program() -> Program:
+        path.unlink(missing_ok=True)
+        arguments = [sys.executable, "-c", PROGRAM, str(path)]
+        return Program("Small", arguments, os.environ, "", folder, folder / "log")
+
+    async def answers() -> None:
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        try:
+            await reader.readexactly(1)
+        finally:
+            writer.transport.abort()
+
+    async def ready() -> None:
+        while True:
+            try:
+                return await answers()
+            except OSError:
+                await asyncio.sleep(0.01)
+
+    process = SupervisedProcess(program, ready, start_timeout=30, answers=answers)
+    await process.start()
+    try:
+        yield process, ready
+    finally:
+        await process.stop(5)
+
+
+def child_of(process: SupervisedProcess) -> int:
+    [child] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return int(child)
+
+
+async def until_another(process: SupervisedProcess, guard: int | None) -> None:
+    async with asyncio.timeout(30):
+        while process.pid in (guard, None):
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_program_that_dies_or_hangs_is_started_again(tmp_path: Path, number: signal.Signals) -> None:
+    async with supervised(tmp_path) as (process, ready):
+        guard = process.pid
+        os.kill(child_of(process), number)
+        await until_another(process, guard)
+        await ready()
+
+
+async def test_a_program_that_works_without_answering_is_left_alone(tmp_path: Path) -> None:
+    async with supervised(tmp_path) as (process, ready):
+        guard = process.pid
+        (tmp_path / "socket.busy").touch()
+        await asyncio.sleep(2)  # three times as long as a hang takes to be seen
+        assert process.pid == guard
+        (tmp_path / "socket.busy").unlink()
+        await ready()
+        assert process.pid == guard
