@@ -104,7 +104,7 @@ class Auditor:
             "family": operation.family,
             "groups": groups,
             "counts": counts,
-            "ids": [self._log.digest(each) for each in ids[:_MOST_IDS]],
+            "ids": self._log.digests(ids[:_MOST_IDS]),
         }
         if job := path.get("job") or getattr(result, "job", None):
             facts["job"] = job

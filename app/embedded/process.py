@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.embedded.hang import hung
+from app.embedded.watch import trouble
 from app.errors import OperatorError
 
 _LAUNCHER = Path(__file__).with_name("launch.py")
@@ -55,8 +55,8 @@ class SupervisedProcess:
         ready: returns once the program answers; it is cancelled when the process dies first.
         start_timeout: seconds until a start that is not ready has failed.
         on_restart: called after the program died and is ready again.
-        answers: returns once the program has answered something small; a program that hangs is killed and so started
-            again. Without it only one that has ended is.
+        answers: returns once the program has answered something small; a program that cannot work any more is killed
+            and so started again. Without it only one that has ended is.
     """
 
     def __init__(
@@ -151,15 +151,15 @@ class SupervisedProcess:
         while True:
             process = self._process
             started = time.monotonic()
-            if process is not None:
-                await self._ended(process)
+            if process is not None and self._program is not None:
+                await self._ended(self._program, process)
             if time.monotonic() - started > 60:
                 delay = 0.2
             name = self._program.name if self._program is not None else "program"
-            if process is not None:
-                self._log.error("%s stopped (exit status %s); starting it again", name, process.returncode)
-            else:
+            if process is None:
                 self._log.error("%s is not running; trying to start it again", name)
+            elif process.returncode is not None:
+                self._log.error("%s stopped (exit status %s); starting it again", name, process.returncode)
             await self._end(0)
             await asyncio.sleep(delay)
             delay = min(delay * 2, 30.0)
@@ -172,20 +172,18 @@ class SupervisedProcess:
             else:
                 self._log.warning("%s is running again", name)
 
-    async def _ended(self, process: subprocess.Popen[bytes]) -> None:
-        """Waits until the program has ended, and ends it where it hangs."""
-        hang = asyncio.create_task(hung(process.pid, self._answers)) if self._answers is not None else None
+    async def _ended(self, program: Program, process: subprocess.Popen[bytes]) -> None:
+        """Waits until the program has ended, or cannot work any more."""
+        watch = asyncio.create_task(trouble(process.pid, self._answers)) if self._answers is not None else None
         try:
             while process.poll() is None:
                 await asyncio.sleep(0.1)
-                if hang is not None and hang.done():
-                    hang.result()
-                    assert self._program is not None
-                    self._log.error("%s hangs: it is killed", self._program.name)
+                if watch is not None and watch.done():
+                    self._log.error("%s %s: it is killed and started again", program.name, watch.result())
                     return
         finally:
-            if hang is not None:
-                hang.cancel()
+            if watch is not None:
+                watch.cancel()
 
     async def _end(self, timeout: float) -> None:
         process, program = self._process, self._program

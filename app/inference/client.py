@@ -27,7 +27,7 @@ from app.traces import current_trace
 Arrays = Mapping[str, NDArray[Any]]
 
 _DOWN = {"StatusCode.UNAVAILABLE", "StatusCode.CANCELLED", "StatusCode.NOT_FOUND", "StatusCode.UNKNOWN"}
-# The Python backend's word for a process of its own that died, or that a busy machine kept waiting: it starts another.
+# The Python backend's word for a process of its own that died, or that a busy machine kept waiting.
 _STUB = re.compile(r"[Ss]tub process .*(not healthy|unhealthy|restarted)")
 _LATE = "StatusCode.DEADLINE_EXCEEDED"
 # Without these a channel waits up to two minutes before it looks again for a server that was restarted.

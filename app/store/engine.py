@@ -198,12 +198,12 @@ class Engine:
             self._pending.hold(collection, row)
         try:
             await self._write(collection, lambda: self._client.upsert(collection, dict(row), timeout=self._timeout_s))
+            if self._pending is not None:
+                self._pending.release(collection)
         except BaseException:
             if self._pending is not None:
                 self._halves.add(collection)
             raise
-        if self._pending is not None:
-            self._pending.release(collection)
 
     async def delete(self, collection: str, field: str, keys: Sequence[str]) -> None:
         """Deletes the rows of these primary keys, which are known to be there.

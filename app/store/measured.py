@@ -5,19 +5,26 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+from functools import partial
 from typing import Any, Self
 
 from pymilvus import AsyncMilvusClient
 
 from app.metrics import Calls, StoreMetrics
 from app.store.milvus_errors import FOREIGN, NOT_LOADED, code_of, is_refusal
+from app.store.outage import Outage
+from app.store.version import version_of
 
 # Less often than servers allow by default (five minutes); more often they hang up on a client for it.
 _GRPC = {"grpc.keepalive_time_ms": 600_000, "grpc.keepalive_permit_without_calls": False}
 
+_ASK_TIMEOUT_S = 3.0
+
 
 class MeasuredClient:
     """Stands for a client and does what it does; each method is one operation in the series.
+
+    While Milvus is silent each raises BackendUnavailable at once.
 
     Args:
         client: does the work.
@@ -27,6 +34,7 @@ class MeasuredClient:
     def __init__(self, client: AsyncMilvusClient, metrics: StoreMetrics) -> None:
         self._client = client
         self._calls = Calls(metrics.total, metrics.seconds, _outcome)
+        self._outage = Outage(partial(version_of, client, _ASK_TIMEOUT_S))
 
     @classmethod
     def of(cls, *, uri: str, token: str, database: str, timeout_s: float, metrics: StoreMetrics | None) -> Self:
@@ -41,6 +49,7 @@ class MeasuredClient:
 
     async def close(self) -> None:
         """Closes the client."""
+        await self._outage.close()
         await self._client.close()
 
     def __getattr__(self, operation: str) -> Any:
@@ -48,7 +57,7 @@ class MeasuredClient:
 
         @functools.wraps(method)
         async def measured(*arguments: Any, **options: Any) -> Any:
-            with self._calls.one(operation):
+            with self._outage.watching(), self._calls.one(operation):
                 return await method(*arguments, **options)
 
         setattr(self, operation, measured)  # found without coming here from now on

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from app.embedded import hang
+from app.embedded import watch
 from app.embedded.process import Program, SupervisedProcess
 
-# Answers each connection with a byte; a file beside its socket has it work instead, for ever.
+# Has a process of its own, as Triton has for its models. Answers each connection with a byte; a file beside its socket
+# has it work instead, for ever.
 PROGRAM = """
-import contextlib, os, socket, sys
+import contextlib, os, socket, subprocess, sys
+subprocess.Popen(["sleep", "1000"])
 listener = socket.socket(socket.AF_UNIX)
 listener.bind(sys.argv[1])
 listener.listen()
@@ -33,8 +35,8 @@ while True:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hang, "_LOOK_EVERY_S", 0.05)
-    monkeypatch.setattr(hang, "_LOOK_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(watch, "_LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(watch, "_LOOK_TIMEOUT_S", 0.1)
 
 
 @asynccontextmanager
@@ -68,8 +70,8 @@ async def supervised(folder: Path) -> AsyncIterator[tuple[SupervisedProcess, Cal
         await process.stop(5)
 
 
-def child_of(process: SupervisedProcess) -> int:
-    [child] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+def child_of(pid: int) -> int:
+    [child] = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return int(child)
 
 
@@ -80,10 +82,16 @@ async def until_another(process: SupervisedProcess, guard: int | None) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-async def test_a_program_that_dies_or_hangs_is_started_again(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("of_its_own", [False, True])
+async def test_a_program_is_started_again_that_dies_or_hangs_or_whose_own_process_does(
+    tmp_path: Path, number: signal.Signals, *, of_its_own: bool
+) -> None:
     async with supervised(tmp_path) as (process, ready):
         guard = process.pid
-        os.kill(child_of(process), number)
+        assert guard is not None
+        await asyncio.sleep(0.1)  # the watch begins
+        child = child_of(guard)
+        os.kill(child_of(child) if of_its_own else child, number)
         await until_another(process, guard)
         await ready()
 

@@ -1,4 +1,4 @@
-"""Tells a program that hangs from one that is merely busy."""
+"""Tells a program that cannot work any more, though it runs, from one that is merely busy."""
 
 from __future__ import annotations
 
@@ -24,47 +24,57 @@ class _Group:
     """The processes of a process group at one moment.
 
     Attributes:
+        members: their ids, but for those that have ended and nobody has taken note of.
         used_s: processor time of all of them so far.
         stopped: whether one of them is stopped, as by SIGSTOP.
     """
 
+    members: frozenset[int]
     used_s: float
     stopped: bool
 
     @classmethod
     def of(cls, group: int) -> _Group:
+        members: set[int] = set()
         ticks, stopped = 0, False
         for entry in Path("/proc").iterdir():
             if entry.name.isdecimal():
                 with suppress(OSError):
                     fields = (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-                    if int(fields[2]) == group:
+                    if int(fields[2]) == group and fields[0] != "Z":
+                        members.add(int(entry.name))
                         ticks += int(fields[11]) + int(fields[12])
                         stopped = stopped or fields[0] == "T"
-        return cls(ticks / _TICKS, stopped)
+        return cls(frozenset(members), ticks / _TICKS, stopped)
 
 
-async def hung(group: int, answers: Callable[[], Awaitable[None]]) -> None:
-    """Returns once a program hangs, as five looks in a row have found.
+async def trouble(group: int, answers: Callable[[], Awaitable[None]]) -> str:
+    """Returns once a program cannot work any more; what is wrong with it, as the end of a sentence.
 
-    It does not answer and hardly uses a processor, or one of its processes is stopped. One that uses a processor is at work on something large: it is left alone, however long that takes.
+    One of the processes that it had when it was ready has ended: Triton goes on without a model's process, and that
+    model never answers again. Or it hangs, as five looks in a row have found: it does not answer and hardly uses a
+    processor, or one of its processes is stopped. A program that uses one is at work on something large: it is left
+    alone, however long that takes.
 
     Args:
         group: id of the program's process group.
         answers: asks it something small; returns once it has answered, or raises OSError.
     """
-    missed, since, before = 0, time.monotonic(), _Group.of(group)
+    first = before = await asyncio.to_thread(_Group.of, group)
+    missed, since = 0, time.monotonic()
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
         answered = await _answers(answers)
         now = await asyncio.to_thread(_Group.of, group)
+        if first.members - now.members:
+            return "has lost a process of its own"
         if answered and not now.stopped:
             missed, since, before = 0, time.monotonic(), now
             continue
         missed += 1
         if missed >= _LOOKS:
             if now.stopped or now.used_s - before.used_s < _IDLE * (time.monotonic() - since):
-                return
+                return "hangs"
             missed, since, before = 0, time.monotonic(), now
 
 
