@@ -14,17 +14,23 @@ from app.metrics import Calls, StoreMetrics
 from app.store.milvus_errors import FOREIGN, NOT_LOADED, code_of, is_refusal
 from app.store.outage import Outage
 from app.store.version import version_of
+from app.store.wall_clock import WallClock
 
 # Less often than servers allow by default (five minutes); more often they hang up on a client for it.
 _GRPC = {"grpc.keepalive_time_ms": 600_000, "grpc.keepalive_permit_without_calls": False}
 
 _ASK_TIMEOUT_S = 3.0
+_WRITES = {"insert", "upsert", "delete"}
+_OF_ROWS = _WRITES | {"query", "search"}
 
 
 class MeasuredClient:
     """Stands for a client and does what it does; each method is one operation in the series.
 
     While Milvus is silent each raises BackendUnavailable at once.
+
+    Attributes:
+        clock: where the engine goes by the clock on the wall.
 
     Args:
         client: does the work.
@@ -33,6 +39,7 @@ class MeasuredClient:
 
     def __init__(self, client: AsyncMilvusClient, metrics: StoreMetrics) -> None:
         self._client = client
+        self.clock: WallClock | None = None
         self._calls = Calls(metrics.total, metrics.seconds, _outcome)
         self._outage = Outage(partial(version_of, client, _ASK_TIMEOUT_S))
 
@@ -57,8 +64,14 @@ class MeasuredClient:
 
         @functools.wraps(method)
         async def measured(*arguments: Any, **options: Any) -> Any:
-            with self._outage.watching(), self._calls.one(operation):
-                return await method(*arguments, **options)
+            if self.clock is not None and operation in _OF_ROWS:
+                self.clock.check()
+            try:
+                with self._outage.watching(), self._calls.one(operation):
+                    return await method(*arguments, **options)
+            finally:
+                if self.clock is not None and operation in _WRITES:
+                    self.clock.wrote()
 
         setattr(self, operation, measured)  # found without coming here from now on
         return measured

@@ -1,4 +1,4 @@
-"""A clock on the wall that can jump, for the programs of one service alone."""
+"""A clock on the wall that can jump, for one service alone."""
 
 from __future__ import annotations
 
