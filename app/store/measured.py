@@ -16,8 +16,14 @@ from app.store.outage import Outage
 from app.store.version import version_of
 from app.store.wall_clock import WallClock
 
-# Less often than servers allow by default (five minutes); more often they hang up on a client for it.
-_GRPC = {"grpc.keepalive_time_ms": 600_000, "grpc.keepalive_permit_without_calls": False}
+_GRPC = {
+    # Less often than servers allow by default (five minutes); more often they hang up on a client for it.
+    "grpc.keepalive_time_ms": 600_000,
+    "grpc.keepalive_permit_without_calls": False,
+    # Without these a server that was away for long is looked for every two minutes only.
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 1000,
+}
 
 _ASK_TIMEOUT_S = 3.0
 _WRITES = {"insert", "upsert", "delete"}
