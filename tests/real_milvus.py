@@ -25,7 +25,8 @@ START_TIMEOUT_S = 60.0
 class RealServer:
     """Milvus standalone 2.3.5 with its own folder and free ports, for one process at a time."""
 
-    def __init__(self, package: Path, programs: Path, folder: Path) -> None:
+    def __init__(self, package: Path, programs: Path, folder: Path, *, session_s: int = 8) -> None:
+        self._session_s = session_s
         self._package = package
         self._programs = programs
         self._folder = folder
@@ -85,8 +86,8 @@ class RealServer:
             "ETCD_CONFIG_PATH": str(self._folder / "configs/etcd.yaml"),
             "PROXY_IP": "127.0.0.1",
             # Seconds that a start after a kill waits for the dead one's session; 30 else. A server that a busy machine
-            # keeps from renewing its session for so long ends itself.
-            "COMMON_SESSION_TTL": "8",
+            # keeps from renewing its session for so long ends itself, or answers nothing any more.
+            "COMMON_SESSION_TTL": str(self._session_s),
             # Milliseconds; the defaults (200, 1000, 500) make each read after a write and each load wait.
             "PROXY_TIMETICKINTERVAL": "20",
             "QUERYCOORD_CHECKINTERVAL": "50",

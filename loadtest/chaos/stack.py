@@ -55,7 +55,7 @@ class Stack:
             programs = ROOT / ".pytest_cache" / "d" / "milvus-2.3.5"
             programs.mkdir(parents=True, exist_ok=True)
             unpack(package, programs)
-            self.server = RealServer(package, programs, folder / "milvus")
+            self.server = RealServer(package, programs, folder / "milvus", session_s=int(3 * timeout_s))
             self.server.configure()
             host, _, port = self.server.uri.removeprefix("http://").partition(":")
             self.line = self._exit.enter_context(Line(host, int(port)))
