@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,8 @@ from urllib.parse import quote
 
 from loadtest.crash_writers import GROUPS, PICTURES, VOLATILE, Writers, picture_uris, tag_of
 from tests.running_service import RunningService
+
+_PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,5 +115,11 @@ class Comparison:
                 found.half.append(f"{when}: picture {number} finds {hits ^ expected} wrongly or not")
 
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        """Asks again where a part is away: it may have ended just now, of what was done to it before."""
         family, _, rest = path.partition("/")
-        return self._service.call(method, f"/v1/{family}/groups" + (f"/{quote(rest)}" if rest else ""), body)
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            reply = self._service.call(method, f"/v1/{family}/groups" + (f"/{quote(rest)}" if rest else ""), body)
+            if reply.status not in (503, 504) or time.monotonic() > deadline:
+                return reply
+            time.sleep(0.1)

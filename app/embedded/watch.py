@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.errors import is_out_of_resources
+
 _LOOK_EVERY_S = 2.0
 _LOOK_TIMEOUT_S = 2.0
 # A machine that keeps everybody waiting keeps us, too: so looks are counted, and not only seconds.
@@ -39,7 +41,7 @@ class _Group:
         ticks, stopped = 0, False
         for entry in Path("/proc").iterdir():
             if entry.name.isdecimal():
-                with suppress(OSError):
+                with suppress(FileNotFoundError, ProcessLookupError):
                     fields = (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
                     if int(fields[2]) == group and fields[0] != "Z":
                         members.add(int(entry.name))
@@ -60,12 +62,15 @@ async def trouble(group: int, answers: Callable[[], Awaitable[None]]) -> str:
         group: id of the program's process group.
         answers: asks it something small; returns once it has answered, or raises OSError.
     """
-    first = before = await asyncio.to_thread(_Group.of, group)
+    first = before = await _looked(group)
     missed, since = 0, time.monotonic()
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
-        answered = await _answers(answers)
-        now = await asyncio.to_thread(_Group.of, group)
+        answered, now = await _answered(answers), await _looked(group)
+        if answered is None or now is None or first is None or before is None:
+            # For want of open files here nothing can be told of it.
+            first, before, missed, since = first or now, before or now, 0, time.monotonic()
+            continue
         if first.members - now.members:
             return "has lost a process of its own"
         if answered and not now.stopped:
@@ -78,10 +83,18 @@ async def trouble(group: int, answers: Callable[[], Awaitable[None]]) -> str:
             missed, since, before = 0, time.monotonic(), now
 
 
-async def _answers(answers: Callable[[], Awaitable[None]]) -> bool:
+async def _looked(group: int) -> _Group | None:
+    try:
+        return await asyncio.to_thread(_Group.of, group)
+    except OSError:
+        return None
+
+
+async def _answered(answers: Callable[[], Awaitable[None]]) -> bool | None:
+    """Whether it has; None where it could not be asked."""
     try:
         async with asyncio.timeout(_LOOK_TIMEOUT_S):
             await answers()
-    except (OSError, EOFError):  # a TimeoutError is an OSError
-        return False
+    except (OSError, EOFError) as error:  # a TimeoutError is an OSError
+        return None if isinstance(error, OSError) and is_out_of_resources(error) else False
     return True

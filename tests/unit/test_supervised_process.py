@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -105,3 +106,19 @@ async def test_a_program_that_works_without_answering_is_left_alone(tmp_path: Pa
         (tmp_path / "socket.busy").unlink()
         await ready()
         assert process.pid == guard
+
+
+async def test_a_want_of_open_files_here_is_not_taken_for_a_hang_and_does_not_end_the_watch(tmp_path: Path) -> None:
+    async with supervised(tmp_path) as (process, ready):
+        guard = process.pid
+        assert guard is not None
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+        try:
+            await asyncio.sleep(1.5)  # twice as long as a hang takes to be seen
+            assert process.pid == guard
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        os.kill(child_of(guard), signal.SIGSTOP)
+        await until_another(process, guard)
+        await ready()
