@@ -51,6 +51,14 @@ def _stop_model_long(stack: Stack, timeout_s: float, dice: random.Random) -> Non
     _stopped(dice.choice(stack.models), timeout_s * dice.uniform(1.2, 1.6))
 
 
+def _kill_decoder(stack: Stack, _timeout_s: float, dice: random.Random) -> None:
+    os.kill(dice.choice(stack.decoders), signal.SIGKILL)
+
+
+def _stop_decoder_long(stack: Stack, timeout_s: float, dice: random.Random) -> None:
+    _stopped(dice.choice(stack.decoders), timeout_s * dice.uniform(1.2, 1.6))
+
+
 def _kill_milvus(stack: Stack, _timeout_s: float, _dice: random.Random) -> None:
     os.kill(stack.milvus, signal.SIGKILL)
     if stack.server is not None:
@@ -198,6 +206,8 @@ ALL = {
         Fault("model-stop-long", "SIGSTOP of a model process for longer than a call may take", _stop_model_long),
         Fault("triton-hang", "SIGSTOP of Triton for good", _hang_triton),
         Fault("triton-slow", "Triton stopped nine tenths of the time", _slow_triton),
+        Fault("decoder-kill", "kill -9 of a process that decodes images", _kill_decoder),
+        Fault("decoder-stop-long", "SIGSTOP of one for longer than a call may take", _stop_decoder_long),
         Fault("milvus-kill", "kill -9 of Milvus", _kill_milvus),
         Fault("milvus-stop", "SIGSTOP of Milvus for 1 to 3 s", _stop_milvus),
         Fault("milvus-stop-long", "SIGSTOP of Milvus for longer than a call may take", _stop_milvus_long),

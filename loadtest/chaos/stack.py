@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from loadtest.bench.processor_time import names_of
 from loadtest.chaos.clock import Clock
 from loadtest.chaos.line import Line
 from tests.real_milvus import RealServer, server_package, unpack
@@ -100,6 +101,12 @@ class Stack:
     def models(self) -> list[int]:
         """Process ids of Triton's model processes."""
         return self.programs("triton_python_b")
+
+    @property
+    def decoders(self) -> list[int]:
+        """Process ids of those that decode images."""
+        names = names_of(self.service.pid, self.service.descendants())
+        return [pid for pid, name in names.items() if name == "decoders"]
 
     @property
     def milvus(self) -> int:
