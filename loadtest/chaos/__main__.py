@@ -22,7 +22,7 @@ from pathlib import Path
 
 from loadtest.chaos.faults import ALL, Fault
 from loadtest.chaos.report import Report
-from loadtest.chaos.rounds import Round, Rounds, told
+from loadtest.chaos.rounds import NoRecovery, Round, Rounds, told
 from loadtest.chaos.stack import Stack
 
 
@@ -56,9 +56,12 @@ def _run(stack: Stack, chosen: list[Fault], arguments: argparse.Namespace) -> Re
     before = rounds.begin()
     print(f"    before: {before}", file=sys.stderr, flush=True)
     done: list[Round] = []
-    for fault in _order(possible, random.Random(arguments.seed), minutes=arguments.minutes):
-        done.append(rounds.round(fault))
-        told(done)
+    try:
+        for fault in _order(possible, random.Random(arguments.seed), minutes=arguments.minutes):
+            done.append(rounds.round(fault))
+            told(done)
+    except NoRecovery as error:
+        return Report(done, before, [str(error)], skipped)
     return Report(done, before, rounds.end(), skipped)
 
 

@@ -51,6 +51,10 @@ class Round:
     figures: Figures
 
 
+class NoRecovery(Exception):
+    """Not everything answers again, long after a fault."""
+
+
 class Rounds:
     """Clients of one stack, and the faults done to it.
 
@@ -96,7 +100,11 @@ class Rounds:
         fault.harm(self._stack, self._timeout_s, self._dice)
         is_kill = time.monotonic() - began < 0.5
         ended = began if is_kill else time.monotonic()
-        recovery_s = self._wait_until_well(ended)
+        try:
+            recovery_s = self._wait_until_well(ended)
+        except NoRecovery as error:
+            self._stop_clients()
+            raise NoRecovery(f"after {fault.name}: {error}") from None
         time.sleep(self._dice.uniform(*_QUIET_S))
         self._stop_clients()
         lost = self._comparison.differences(f"after {fault.name} {self._numbers}").all
@@ -136,8 +144,8 @@ class Rounds:
         deadline = time.monotonic() + _RECOVERY_TIMEOUT_S
         while not self._is_well():
             if time.monotonic() > deadline:
-                message = f"the service does not come back:\n{self._stack.service.log[-5000:]}"
-                raise AssertionError(message)
+                message = f"the service does not come back:\n{self._stack.service.log[-3000:]}"
+                raise NoRecovery(message)
             time.sleep(0.1)
         return time.monotonic() - since
 
