@@ -26,7 +26,7 @@ class Figures:
         threads: of that process.
         memory_mb: resident in it.
         processes: that it started, directly or not.
-        shared: entries of shared memory of the service, its Triton and their models.
+        shared: entries of shared memory between Triton and its models.
         files: in its data folder, but for logs.
     """
 
@@ -74,11 +74,12 @@ class Figures:
 
 
 def shared_entries(data_dir: Path) -> set[str]:
-    """Names of shared memory that belong to the service of this data folder, or to nobody any more."""
+    """Names of shared memory between the Triton of this data folder and its models.
+
+    What the service shares with Triton loses its name as soon as that has mapped it, and then counts as memory.
+    """
     folder = hashlib.sha256(str(data_dir.resolve()).encode()).hexdigest()[:12]
-    names = {entry.name for entry in _SHARED_MEMORY.glob("likeness*")}
-    # likeness_<folder>_… is between Triton and its models, likeness-… between a service and Triton, until it is mapped.
-    return {name for name in names if name.startswith((f"likeness_{folder}_", "likeness-"))}
+    return {entry.name for entry in _SHARED_MEMORY.glob(f"likeness_{folder}_*")}
 
 
 def files_in(data_dir: Path) -> set[str]:
