@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import resource
 
-# For all that is no client's connection: engines, image hosts, files of imports and logs, programs being started.
-_OTHERS = 128
+# For all that is no client's connection: engines, pieces of memory for decoders, files of imports and logs, programs
+# being started.
+_OTHERS = 384
 _LEAST = 8
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,8 @@ class Figures:
     """At one moment, while nothing is at work.
 
     Attributes:
-        descriptors: open in the service's process.
+        descriptors: open in the service's process, but for pieces of memory that its decoders share: those are kept by
+            bytes for the next image, and count as memory.
         threads: of that process.
         memory_mb: resident in it.
         processes: that it started, directly or not.
@@ -43,7 +45,7 @@ class Figures:
         status = Path(f"/proc/{service.pid}/status").read_text(encoding="utf-8")
         threads = next(line for line in status.splitlines() if line.startswith("Threads:"))
         return cls(
-            descriptors=len(list(Path(f"/proc/{service.pid}/fd").iterdir())),
+            descriptors=_descriptors(service.pid),
             threads=int(threads.split()[1]),
             memory_mb=resident_mb(service.pid),
             processes=len(service.descendants()),
@@ -71,6 +73,14 @@ class Figures:
             f"{self.descriptors} fds, {self.threads} threads, {self.memory_mb:.0f} MiB, {self.processes} processes, "
             f"{self.shared} shm, {self.files} files"
         )
+
+
+def _descriptors(pid: int) -> int:
+    found = 0
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            found += not str(entry.readlink()).startswith("/memfd:")
+    return found
 
 
 def shared_entries(data_dir: Path) -> set[str]:

@@ -18,7 +18,7 @@ print(resource.getrlimit(resource.RLIMIT_NOFILE)[0], connections(1024, outward=6
 
 
 @pytest.mark.parametrize(
-    ("soft", "hard", "raised", "served"), [(256, 4096, 4096, 1024), (256, 512, 512, 320), (64, 64, 64, 8)]
+    ("soft", "hard", "raised", "served"), [(256, 4096, 4096, 1024), (256, 512, 512, 64), (64, 64, 64, 8)]
 )
 def test_clients_get_what_all_else_leaves(soft: int, hard: int, raised: int, served: int) -> None:
     ran = subprocess.run([sys.executable, "-c", PROGRAM, str(soft), str(hard)], capture_output=True, text=True)
