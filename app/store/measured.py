@@ -70,14 +70,18 @@ class MeasuredClient:
 
         @functools.wraps(method)
         async def measured(*arguments: Any, **options: Any) -> Any:
-            if self.clock is not None and operation in _OF_ROWS:
-                self.clock.check()
+            clock = self.clock if operation in _OF_ROWS else None
+            if clock is not None:
+                clock.check()
             try:
                 with self._outage.watching(), self._calls.one(operation):
-                    return await method(*arguments, **options)
+                    answer = await method(*arguments, **options)
             finally:
-                if self.clock is not None and operation in _WRITES:
-                    self.clock.wrote()
+                if clock is not None and operation in _WRITES:
+                    clock.wrote()
+            if clock is not None:
+                clock.check()  # it may have been set back under way
+            return answer
 
         setattr(self, operation, measured)  # found without coming here from now on
         return measured

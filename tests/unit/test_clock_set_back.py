@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import cast
 
 import pytest
+from pymilvus import AsyncMilvusClient
 
 from app.embedded.milvus import EmbeddedMilvus, database
 from app.errors import BackendUnavailable, OperatorError
+from app.metrics import StoreMetrics
+from app.store.measured import MeasuredClient
 from app.store.wall_clock import WallClock
 
 
@@ -47,3 +51,20 @@ def test_rows_are_not_asked_for_until_the_clock_has_come_as_far_again() -> None:
         clock.check()
     moment = 1000.0
     clock.check()
+
+
+async def test_an_answer_during_which_the_clock_was_set_back_is_none() -> None:
+    moment = 1000.0
+
+    class Client:
+        async def query(self, *, jump: float) -> list[str]:
+            nonlocal moment
+            moment += jump
+            return []
+
+    client = MeasuredClient(cast("AsyncMilvusClient", Client()), StoreMetrics.unseen())
+    client.clock = WallClock(lambda: moment)
+    client.clock.wrote()
+    assert await client.query(jump=1) == []
+    with pytest.raises(BackendUnavailable):
+        await client.query(jump=-60)
