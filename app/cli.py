@@ -18,6 +18,7 @@ from app.config import Settings, documentation
 from app.errors import OperatorError
 from app.log import set_up_logging
 from app.metrics_files import metrics_files
+from app.open_files import raise_limit
 from app.signals import StopSignals
 
 
@@ -174,6 +175,7 @@ def _serve(_: argparse.Namespace, settings: Settings) -> int:
     # Before the libraries are imported, some of which start threads: all must inherit the block.
     signals = StopSignals()
     signals.listen()
+    raise_limit()
     # And before prometheus_client is, which decides then where its numbers lie.
     with metrics_files(settings.data_dir / "run", workers=settings.workers):
         if settings.workers > 1:

@@ -6,6 +6,7 @@ backend's raw message: causes travel in ``__cause__`` and go to the log only.
 
 from __future__ import annotations
 
+import errno
 import math
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -36,6 +37,7 @@ class LikenessError(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     sentence: ClassVar[str] = "The service failed in a way it should not: its log has the details."
+    retry_after: int | None = None  # seconds after which it is worth to try again, where that is known
 
     def __init__(
         self, message: str | None = None, *, index: int | None = None, extra: dict[str, Any] | None = None
@@ -260,7 +262,7 @@ class Overloaded(LikenessError):
 
     status = 429
     code = "overloaded"
-    retry_after: int = 1
+    retry_after = 1
 
     def __init__(self, message: str | None = None, *, limit: Limit = Limit.OTHER) -> None:
         super().__init__(message)
@@ -305,6 +307,15 @@ class BackendUnavailable(LikenessError):
 
     status = 503
     code = "backend_unavailable"
+    retry_after = 1
+
+
+class OutOfResources(BackendUnavailable):
+    """The service's machine has no room on a disk, or no file descriptors left; nothing was done."""
+
+    code = "out_of_resources"
+    sentence = "The service's machine has no room on its disk, or no more open files: its log has the details."
+    retry_after = 5
 
 
 class Closing(LikenessError):
@@ -312,6 +323,7 @@ class Closing(LikenessError):
 
     status = 503
     code = "shutting_down"
+    retry_after = 1
     sentence = "The service is shutting down: try again in a moment."
 
 
@@ -327,6 +339,14 @@ class DeadlineExceeded(LikenessError):
 
     status = 504
     code = "deadline_exceeded"
+
+
+_OUT = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS, errno.EIO}
+
+
+def is_out_of_resources(error: OSError) -> bool:
+    """Whether the machine is to blame, and what was tried may succeed once somebody made room."""
+    return error.errno in _OUT
 
 
 # --- not HTTP: what an operator reads on the terminal --------------------------------------------

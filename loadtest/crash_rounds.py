@@ -16,10 +16,9 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
-from loadtest.crash_writers import GROUPS, KINDS, PICTURES, VOLATILE, Writers, picture_uris, tag_of
+from loadtest.comparison import Comparison
+from loadtest.crash_writers import GROUPS, KINDS, Writers
 from tests.running_service import ROOT, RunningService, wait_gone
 
 VICTIMS = ("service", "milvus", "both")
@@ -104,7 +103,7 @@ class CrashRounds:
         self._writers = Writers(self._service)
         self._dice = random.Random(seed)
         self._rounds = 0
-        self._pictures = picture_uris()
+        self._comparison = Comparison(self._service, self._writers)
 
     def round(self, victim: str, *, writes: int = 60) -> Report:
         """Starts the service, kills the victim in the middle of writes, compares, stops, asks the doctor.
@@ -121,7 +120,7 @@ class CrashRounds:
             self._wait_ready()
             if self._rounds == 1:
                 for group in GROUPS:
-                    assert self._ask("POST", group, {"config": {"capacity": 1000}}).status == 200
+                    self._comparison.make(group)
             writers.start(seed=self._rounds)
             self._wait_for(writes)
             time.sleep(self._dice.random() * 0.3)
@@ -130,7 +129,8 @@ class CrashRounds:
             if victim != "milvus":
                 service.start()
             self._wait_ready()
-            lost, undone, half = self._differences()
+            differences = self._comparison.differences(f"round {self._rounds}")
+            lost, undone, half = differences.lost, differences.undone, differences.half
             service.stop()
         except BaseException:
             writers.stop()
@@ -174,77 +174,6 @@ class CrashRounds:
         while self._service.call("GET", "/health/ready").status != 200:
             assert time.monotonic() < deadline, f"the service is not ready:\n{self._service.log[-3000:]}"
             time.sleep(0.05)
-
-    # --- the comparison ---
-
-    def _differences(self) -> tuple[list[str], list[str], list[str]]:
-        lost: list[str] = []
-        undone: list[str] = []
-        half: list[str] = []
-        for group in GROUPS:
-            seen = self._rows(group, half)
-            booked = {key.removeprefix(f"{group}/") for key in self._writers.rows.booked() if key.startswith(group)}
-            for name in booked | seen.keys():
-                key, value = f"{group}/{name}", seen.get(name)
-                allowed = self._writers.rows.allowed(key, self._writers.rows.now())
-                if value not in allowed:
-                    fault = f"round {self._rounds}: {key} is {value}, and only {allowed} was acknowledged or under way"
-                    (undone if allowed == {None} else lost).append(fault)
-                self._writers.rows.settle(key, value)
-            if group.startswith("image"):
-                half += self._wrong_pictures(group, seen)
-        for group in VOLATILE:
-            self._compare_passing(group, lost, undone, half)
-        return lost, undone, half
-
-    def _compare_passing(self, group: str, lost: list[str], undone: list[str], half: list[str]) -> None:
-        writers = self._writers
-        family, _, name = group.partition("/")
-        reply = self._ask("GET", group)
-        listed = name in self._ask("GET", family).body["groups"]
-        if listed != (reply.status == 200):
-            half.append(f"round {self._rounds}: {group} is listed: {listed}, and answers {reply.status}")
-        generation = reply.body["config"]["capacity"] if reply.status == 200 else None
-        allowed = writers.groups.allowed(group, writers.groups.now())
-        if generation not in allowed:
-            fault = f"round {self._rounds}: {group} is {generation}, and only {allowed} was acknowledged or under way"
-            (undone if allowed == {None} else lost).append(fault)
-        elif generation is not None:
-            seen = self._rows(group, half).keys()
-            lost += [f"round {self._rounds}: {group} lost {row}" for row in writers.held[generation] - seen]
-            undone += [f"round {self._rounds}: {group} has {row}" for row in seen - writers.tried[generation]]
-        writers.groups.settle(group, generation)
-
-    def _rows(self, group: str, half: list[str]) -> dict[str, int]:
-        """The value of each listed row, once counts and tags were compared with them."""
-        reply = self._ask("GET", f"{group}/images")
-        if reply.status != 200:
-            half.append(f"round {self._rounds}: {group} cannot be listed: {reply.body}")
-            return {}
-        rows = {row["id"]: int(row["desc"]["value"]) for row in reply.body["images"]}
-        wrong = [row for row in reply.body["images"] if row["tag"] != tag_of(row["desc"]["value"])]
-        tags = Counter(map(tag_of, rows.values()))
-        info = self._ask("GET", group).body
-        listed = {tag["name"]: tag["count"] for tag in self._ask("GET", f"{group}/tags").body["tags"]}
-        if wrong or len(rows) != len(reply.body["images"]) or listed != tags or info["count"] != len(rows):
-            half.append(f"round {self._rounds}: {group} has {len(rows)} rows, but {info}, {listed}, {wrong}")
-        return rows
-
-    def _wrong_pictures(self, group: str, rows: dict[str, int]) -> list[str]:
-        """Rows that are not found by their own picture: their embedding is of another write than their desc."""
-        body = {"images": self._pictures, "threshold": 0.999, "limit": 1000}
-        found = self._ask("POST", f"{group}/search", body).body["search_results"]
-        wrong = []
-        for number in range(PICTURES):
-            hits = {hit["id"] for hit in found[number]["results"]}
-            expected = {name for name, value in rows.items() if value % PICTURES == number}
-            if hits != expected:
-                wrong.append(f"round {self._rounds}: picture {number} finds {hits ^ expected} wrongly or not")
-        return wrong
-
-    def _ask(self, method: str, path: str, body: Any = None) -> Any:
-        family, _, rest = path.partition("/")
-        return self._service.call(method, f"/v1/{family}/groups" + (f"/{quote(rest)}" if rest else ""), body)
 
     def _findings(self) -> list[str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("LIKENESS_")}

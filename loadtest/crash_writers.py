@@ -15,15 +15,17 @@ from typing import Any
 
 from loadtest.ledger import Ledger
 from tests.pictures import drawing, encoded
-from tests.running_service import RunningService, data_uri
+from tests.running_service import Reply, RunningService, data_uri
 
 KINDS = ("adds", "updates", "deletes", "groups made", "groups removed")
 PICTURES = 8
 GROUPS = ("image/kept", "face/kept")
 VOLATILE = ("image/passing", "face/passing")
 
-_PHOTO = Path(__file__).resolve().parent.parent / "docs" / "examples" / "astronaut-2.jpg"
-_FACE = {"pts": [[109, 41], [165, 41], [165, 112], [109, 112]]}
+Told = Callable[[str, Reply | None, float], None]
+
+PHOTO = Path(__file__).resolve().parent.parent / "docs" / "examples" / "astronaut-2.jpg"
+FACE = {"pts": [[109, 41], [165, 41], [165, 112], [109, 112]]}
 
 
 def picture_uris() -> list[str]:
@@ -44,6 +46,9 @@ class Writers:
         acknowledged: answers of 200, by kind.
         unanswered: calls whose outcome nobody was told.
         wrong: answers that no order of the calls explains.
+        lock: held by whoever reads or writes these books.
+        told: called with each path, its reply (None where there was none) and the seconds that it took.
+        pause_s: after each call.
     """
 
     service: RunningService
@@ -54,10 +59,12 @@ class Writers:
     acknowledged: Counter[str] = field(default_factory=Counter)
     unanswered: int = 0
     wrong: list[str] = field(default_factory=list)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    told: Told = field(default=lambda _path, _reply, _seconds: None)
+    pause_s: float = 0.0
     _pictures: list[str] = field(default_factory=picture_uris)
-    _photo: str = field(default_factory=lambda: data_uri(_PHOTO.read_bytes()))
+    _photo: str = field(default_factory=lambda: data_uri(PHOTO.read_bytes()))
     _stop: threading.Event = field(default_factory=threading.Event)
-    _lock: threading.RLock = field(default_factory=threading.RLock)
     _threads: list[threading.Thread] = field(default_factory=list)
     _numbers: int = 0
 
@@ -90,7 +97,7 @@ class Writers:
             group = GROUPS[worker % len(GROUPS)]
             name = f"w{worker}-{dice.randrange(12)}"
             key = f"{group}/{name}"
-            with self._lock:
+            with self.lock:
                 there = self.rows.allowed(key, self.rows.now())
             if None in there:
                 self._put("add", group, name, there)
@@ -101,11 +108,11 @@ class Writers:
 
     def _put(self, call: str, group: str, name: str, there: set[int | None]) -> None:
         key = f"{group}/{name}"
-        with self._lock:
+        with self.lock:
             value = self._fresh()
             write = self.rows.begin(key, value)
         status = self._call(f"{group}/{call}", {"image": self._image(group, name, value)})
-        with self._lock:
+        with self.lock:
             if status == 200:
                 self.rows.answered(write)
                 self.acknowledged[f"{call}s"] += 1
@@ -116,11 +123,11 @@ class Writers:
 
     def _delete(self, group: str, name: str, there: set[int | None]) -> None:
         key = f"{group}/{name}"
-        with self._lock:
+        with self.lock:
             write = self.rows.begin(key, None)
         deleted: list[str] = []
         status = self._call(f"{group}/delete", {"ids": [name]}, deleted)
-        with self._lock:
+        with self.lock:
             if status == 200:
                 self.rows.answered(write)
                 self.acknowledged["deletes"] += 1
@@ -132,7 +139,7 @@ class Writers:
     def _write_group(self, number: int, dice: random.Random) -> None:
         group = VOLATILE[number]
         while not self._stop.is_set():
-            with self._lock:
+            with self.lock:
                 there = self.groups.allowed(group, self.groups.now())
             if there == {None}:
                 self._make(group)
@@ -144,12 +151,12 @@ class Writers:
             self._remove(group)
 
     def _make(self, group: str) -> None:
-        with self._lock:
+        with self.lock:
             generation = self._fresh()
             write = self.groups.begin(group, generation)
             self.held[generation], self.tried[generation] = set(), set()
         status = self._call(group, {"config": {"capacity": generation}})
-        with self._lock:
+        with self.lock:
             if status == 200:
                 self.groups.answered(write)
                 self.acknowledged["groups made"] += 1
@@ -158,19 +165,19 @@ class Writers:
 
     def _fill(self, group: str, generation: int) -> None:
         for _ in range(2):
-            with self._lock:
+            with self.lock:
                 value = self._fresh()
                 self.tried[generation].add(f"p{value}")
             if self._call(f"{group}/add", {"image": self._image(group, f"p{value}", value)}) == 200:
-                with self._lock:
+                with self.lock:
                     self.held[generation].add(f"p{value}")
                     self.acknowledged["adds"] += 1
 
     def _remove(self, group: str) -> None:
-        with self._lock:
+        with self.lock:
             write = self.groups.begin(group, None)
         status = self._call(f"{group}/remove", {})
-        with self._lock:
+        with self.lock:
             if status in (200, 404):  # it may never have been made
                 self.groups.answered(write)
                 self.acknowledged["groups removed"] += status == 200
@@ -180,12 +187,13 @@ class Writers:
     def _image(self, group: str, name: str, value: int) -> dict[str, Any]:
         image: dict[str, Any] = {"id": name, "tag": tag_of(value), "desc": {"value": value}}
         if group.startswith("face"):
-            return image | {"uri": self._photo, "bounding_box": _FACE}
+            return image | {"uri": self._photo, "bounding_box": FACE}
         return image | {"uri": self._pictures[value % PICTURES]}
 
     def _call(self, path: str, body: Any, deleted: list[str] | None = None) -> int:
         """The status of an answer that tells what became of the write; 0 where nobody can say."""
         family, _, rest = path.partition("/")
+        began, reply = time.monotonic(), None
         try:
             reply = self.service.call("POST", f"/v1/{family}/groups/{rest}", body)
         except (OSError, http.client.HTTPException, json.JSONDecodeError):
@@ -194,13 +202,15 @@ class Writers:
             status = reply.status
             if deleted is not None and status == 200:
                 deleted += reply.body["deleted"]
-            if status not in (200, 404, 409, 429, 503):
-                with self._lock:
+            if status not in (200, 404, 409, 429, 503, 504):
+                with self.lock:
                     self.wrong.append(f"{path} was answered {status}: {reply.body}")
         if status not in (200, 404, 409):
-            with self._lock:
+            with self.lock:
                 self.unanswered += 1
             time.sleep(0.05)
+        self.told(path, reply, time.monotonic() - began)
+        time.sleep(self.pause_s)
         return status
 
     def _fresh(self) -> int:

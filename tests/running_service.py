@@ -58,6 +58,10 @@ class RunningService:
         return self._process.pid
 
     @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
@@ -68,7 +72,7 @@ class RunningService:
         try:
             yield self
         finally:
-            if self._process is not None and self._process.poll() is None:
+            if self.is_running:
                 self.kill()
 
     def wait_for_log(self, text: str) -> None:

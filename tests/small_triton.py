@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import grpc
 import numpy as np
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 MODEL = "doubler"
 
@@ -23,7 +23,10 @@ class SmallTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignor
         stuck: whether no batch is answered, though the server says that it is well.
         fault: with what each batch is answered instead, as an internal error.
         batches: sizes of the batches that came.
+        asked: how often somebody asked for the model's configuration.
         headers: metadata of the last one.
+        echoes: whether answers tell which call they are to, as those of our own backend do.
+        mixes: whether each call gets the answer to the one before it.
     """
 
     def __init__(self, model_id: str = "one", *, instances: int = 1) -> None:
@@ -33,7 +36,10 @@ class SmallTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignor
         self.stuck = False
         self.fault = ""
         self.batches: list[int] = []
+        self.asked = 0
         self.headers: dict[str, str] = {}
+        self.echoes = self.mixes = False
+        self._before: Any = None
         self.port = 0
         self._server: Any = None
         self.gate = asyncio.Event()
@@ -74,12 +80,15 @@ class SmallTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignor
         return service_pb2.ModelMetadataResponse(name=request.name, versions=["1"])
 
     async def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self.asked += 1
         await self._answers()
         answer = service_pb2.ModelConfigResponse()
         answer.config.name = request.name
         answer.config.max_batch_size = 4
         answer.config.instance_group.add(count=self.instances)
         answer.config.parameters["model_id"].string_value = self.model_id
+        if self.echoes:
+            answer.config.output.add(name="ECHO", data_type=model_config_pb2.TYPE_INT64, dims=[1])
         return answer
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -93,7 +102,12 @@ class SmallTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignor
         answer = service_pb2.ModelInferResponse(model_name=request.model_name)
         answer.outputs.add(name="DOUBLE", datatype="INT64", shape=array.shape)
         answer.raw_output_contents.append((array * 2).tobytes())
-        return answer
+        if self.echoes:
+            echo = np.full((len(array), 1), request.parameters["ECHO"].int64_param, np.int64)
+            answer.outputs.add(name="ECHO", datatype="INT64", shape=echo.shape)
+            answer.raw_output_contents.append(echo.tobytes())
+        before, self._before = self._before, answer
+        return before if self.mixes and before is not None else answer
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ import hmac
 import logging
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,14 +50,19 @@ class AuditLog:
         self._max_bytes = max_bytes
         self._older = older
         self._file = -1
+        self._cut = False
         self._digest_key: bytes | None = None
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Adds a line. Where that fails the log says so, and the work goes on."""
         data = msgspec.json.encode(line) + b"\n"
+        if self._cut:
+            data = b"\n" + data  # what is left of the line before must not spoil this one
         try:
             self._open_current()
-            if os.write(self._file, data) != len(data):
+            written = os.write(self._file, data)
+            self._cut = written != len(data)
+            if self._cut:
                 _log.error("A line of %s was cut: the disk is full", self.path)
         except OSError as error:
             _log.error("The audit log %s cannot be written: %s", self.path, error)
@@ -81,6 +86,14 @@ class AuditLog:
         if self._digest_key is None:
             self._digest_key = self._read_or_make_digest_key()
         return hmac.digest(self._digest_key, data, hashlib.sha256).hex()
+
+    def digests(self, ids: Sequence[str]) -> list[str]:
+        """As ``digest``, of several; none where there is no key and none can be kept, which the log then says."""
+        try:
+            return [self.digest(each) for each in ids]
+        except OSError as error:
+            _log.error("The key of the audit log %s cannot be read or made: %s", self.path, error)
+            return []
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """All lines that are kept, oldest first; what was cut by a full disk is passed over."""
@@ -132,9 +145,11 @@ class AuditLog:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"audit.key.{secrets.token_hex(8)}")
         if not path.exists():
-            part.touch(mode=0o600)
-            part.write_bytes(secrets.token_bytes(32))
-            with suppress(FileExistsError):
-                path.hardlink_to(part)  # of several processes one is first
-            part.unlink()
+            try:
+                part.touch(mode=0o600)
+                part.write_bytes(secrets.token_bytes(32))
+                with suppress(FileExistsError):
+                    path.hardlink_to(part)  # of several processes one is first
+            finally:
+                part.unlink(missing_ok=True)
         return path.read_bytes()

@@ -108,7 +108,7 @@ class Auditor:
         }
         receipt = getattr(result, "receipt", None)
         told = ids if isinstance(receipt, Receipt) else ids[:_MOST_IDS]
-        facts["ids"] = [self._log.digest(each) for each in told]
+        facts["ids"] = self._log.digests(told)
         if isinstance(receipt, Receipt):
             facts |= {"receipt": receipt.receipt, "seal": receipt.seal}
             counts["deleted"] = receipt.count

@@ -14,6 +14,7 @@ from sanic.server.protocols.http_protocol import HttpProtocol
 
 from app.config import Settings
 from app.errors import Overloaded
+from app.open_files import connections
 
 # Seconds between two looks at a connection.
 _LOOK_S = 1.0
@@ -32,7 +33,7 @@ class ConnectionLimits:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._most = settings.max_connections
+        self._most = connections(settings.max_connections, outward=settings.fetch_connections)
         self._most_of_one = settings.address_connections
         self.header_timeout_s = settings.header_timeout
         self.refused = 0

@@ -63,8 +63,9 @@ class OneShapeErrors(ErrorHandler):
             body["index"] = error.index
         body.update(error.extra)
         headers = {REQUEST_ID: body["request_id"]}
+        if error.retry_after is not None or status == 503:  # Sanic has one of its own
+            headers["Retry-After"] = str(error.retry_after or 1)
         if isinstance(error, Overloaded):
-            headers["Retry-After"] = str(error.retry_after)
             self._metrics.rejected(error.limit)
         if isinstance(error, Unauthorized):
             headers["WWW-Authenticate"] = error.challenge

@@ -23,6 +23,7 @@ from app.errors import (
     InvalidMarker,
     InvalidRequest,
     LikenessError,
+    OutOfResources,
     Overloaded,
     RateLimited,
     TooLarge,
@@ -174,7 +175,7 @@ def _errors(operation: Operation) -> dict[int, list[type[LikenessError]]]:
     if operation.inference:
         kinds += [UnsupportedUri, BlockedAddress, UndecodableImage]
     if operation.tag != "Health":
-        kinds += [BackendUnavailable, InternalError]
+        kinds += [BackendUnavailable, OutOfResources, InternalError]
     by_status: dict[int, list[type[LikenessError]]] = {}
     for kind in dict.fromkeys(kinds):
         by_status.setdefault(kind.status, []).append(kind)
@@ -187,7 +188,7 @@ def _error_answer(kinds: list[type[LikenessError]]) -> dict[str, Any]:
         "description": " ".join(lines),
         "content": {"application/json": {"schema": _reference(schemas.Error)}},
     }
-    if any(issubclass(kind, Overloaded) for kind in kinds):
+    if any(kind.retry_after for kind in kinds):
         answer["headers"] = {
             "Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}}
         }

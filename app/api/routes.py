@@ -20,7 +20,15 @@ from app.api.gate import Gate, check_body
 from app.api.operations import LINES, Answer, Call, LineStream, Operation, Stream, Text
 from app.api.validation import parse_body, query_of
 from app.config import Settings
-from app.errors import DeadlineExceeded, InvalidRequest, Limit, RequestTimeout, TooLarge
+from app.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    Limit,
+    OutOfResources,
+    RequestTimeout,
+    TooLarge,
+    is_out_of_resources,
+)
 from app.metrics import Metrics
 from app.services.admission import Admission
 from app.services.budget import MemoryBudget
@@ -90,8 +98,14 @@ class Router:
                         async with asyncio.timeout(seconds) as limit:
                             return await self._answer(operation, request, path, limit, note)
                 except TimeoutError as error:
-                    message = f"The request took longer than {seconds:g} seconds: send less at once."
+                    message = (
+                        f"The request took longer than {seconds:g} seconds: send less at once, or try again later."
+                    )
                     raise DeadlineExceeded(message) from error
+                except OSError as error:
+                    if is_out_of_resources(error):
+                        raise OutOfResources from error
+                    raise
 
         return handle
 

@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,10 @@ from app.errors import OperatorError
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 3.0
+# So far behind the last write the clock may be at a start: it is waited for. (As after a start right after a step.)
+_MOST_BEHIND_S = 5.0
+# The beginning of HTTP/2 and an empty frame of settings (RFC 9113, sections 3.4 and 6.5).
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 
 
 def database(data_dir: Path) -> Path:
@@ -47,7 +52,11 @@ class EmbeddedMilvus:
         self._socket_dir: Path | None = None
         self._library = _library_folder()
         self._process = SupervisedProcess(
-            self._program, self._ready, start_timeout=_START_TIMEOUT_S, on_restart=on_restart
+            self._program,
+            self._ready,
+            start_timeout=_START_TIMEOUT_S,
+            on_restart=on_restart,
+            answers=self._answers,
         )
 
     @property
@@ -65,6 +74,8 @@ class EmbeddedMilvus:
         # A socket's path may hold 107 bytes at most: the data folder's own may be longer.
         self._socket_dir = Path(tempfile.mkdtemp(prefix="likeness-"))
         try:
+            if (behind := _behind(self._data_dir)) < _MOST_BEHIND_S:
+                await asyncio.sleep(behind)
             await self._process.start()
         except BaseException:
             await self.__aexit__(None, None, None)
@@ -87,6 +98,15 @@ class EmbeddedMilvus:
         return self._socket_dir / "milvus.sock"
 
     def _program(self) -> Program:
+        if (behind := _behind(self._data_dir)) > 0:
+            # It would come up without the rows that were written later than now is, and the registry among them: a
+            # group that is not in the registry is taken for one that was being removed.
+            message = (
+                f"The clock of this machine is {behind:.0f} seconds behind the last write to "
+                f"{database(self._data_dir)}, and Milvus Lite shows no row that was written later than now: set the "
+                "clock right."
+            )
+            raise OperatorError(message)
         self._socket.unlink(missing_ok=True)
         lock_file = str(self._data_dir / "milvus.lock")
         return Program(
@@ -108,6 +128,22 @@ class EmbeddedMilvus:
                 writer.close()
                 await writer.wait_closed()
                 return
+
+    async def _answers(self) -> None:
+        # The kernel takes connections for a program that hangs as well, so one waits for the server's first frame.
+        reader, writer = await asyncio.open_unix_connection(str(self._socket))
+        try:
+            writer.write(_HELLO)
+            await reader.readexactly(1)
+        finally:
+            writer.transport.abort()
+
+
+def _behind(data_dir: Path) -> float:
+    """Seconds by which the clock on the wall is behind the last write; 0 where it is not."""
+    file = database(data_dir)
+    written = [each.stat().st_mtime for each in file.parent.glob(f"{file.name}*")]
+    return max(0.0, max(written, default=0.0) - time.time())
 
 
 def _library_folder() -> Path:

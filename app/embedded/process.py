@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.embedded.watch import trouble
 from app.errors import OperatorError
 
 _LAUNCHER = Path(__file__).with_name("launch.py")
@@ -54,6 +55,8 @@ class SupervisedProcess:
         ready: returns once the program answers; it is cancelled when the process dies first.
         start_timeout: seconds until a start that is not ready has failed.
         on_restart: called after the program died and is ready again.
+        answers: returns once the program has answered something small; a program that cannot work any more is killed
+            and so started again. Without it only one that has ended is.
     """
 
     def __init__(
@@ -63,7 +66,9 @@ class SupervisedProcess:
         *,
         start_timeout: float,
         on_restart: Callable[[], Awaitable[None]] | None = None,
+        answers: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self._answers = answers
         self._make_program = program
         self._ready = ready
         self._start_timeout = start_timeout
@@ -146,15 +151,15 @@ class SupervisedProcess:
         while True:
             process = self._process
             started = time.monotonic()
-            while process is not None and process.poll() is None:
-                await asyncio.sleep(0.1)
+            if process is not None and self._program is not None:
+                await self._ended(self._program, process)
             if time.monotonic() - started > 60:
                 delay = 0.2
             name = self._program.name if self._program is not None else "program"
-            if process is not None:
-                self._log.error("%s stopped (exit status %s); starting it again", name, process.returncode)
-            else:
+            if process is None:
                 self._log.error("%s is not running; trying to start it again", name)
+            elif process.returncode is not None:
+                self._log.error("%s stopped (exit status %s); starting it again", name, process.returncode)
             await self._end(0)
             await asyncio.sleep(delay)
             delay = min(delay * 2, 30.0)
@@ -166,6 +171,19 @@ class SupervisedProcess:
                 self._log.error("%s could not be started again: %s", name, error)
             else:
                 self._log.warning("%s is running again", name)
+
+    async def _ended(self, program: Program, process: subprocess.Popen[bytes]) -> None:
+        """Waits until the program has ended, or cannot work any more."""
+        watch = asyncio.create_task(trouble(process.pid, self._answers)) if self._answers is not None else None
+        try:
+            while process.poll() is None:
+                await asyncio.sleep(0.1)
+                if watch is not None and watch.done():
+                    self._log.error("%s %s: it is killed and started again", program.name, watch.result())
+                    return
+        finally:
+            if watch is not None:
+                watch.cancel()
 
     async def _end(self, timeout: float) -> None:
         process, program = self._process, self._program

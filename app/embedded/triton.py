@@ -174,7 +174,9 @@ class EmbeddedTriton:
         folder = hashlib.sha256(str(self._data_dir).encode()).hexdigest()[:12]
         self._region = f"likeness_{folder}_"
         self._log = logging.getLogger("likeness.embedded")
-        self._process = SupervisedProcess(self._program, self._ready, start_timeout=_START_TIMEOUT_S)
+        self._process = SupervisedProcess(
+            self._program, self._ready, start_timeout=_START_TIMEOUT_S, answers=self._answers
+        )
 
     @property
     def url(self) -> str:
@@ -325,6 +327,14 @@ class EmbeddedTriton:
                         if answer.status == 200:
                             return
                 await asyncio.sleep(0.05)
+
+    async def _answers(self) -> None:
+        reader, writer = await asyncio.open_connection(_LOOPBACK, self._chosen[0])
+        try:
+            writer.write(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            await reader.readexactly(1)
+        finally:
+            writer.transport.abort()
 
 
 def _require_free(port: int) -> None:

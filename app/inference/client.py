@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import logging
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, nullcontext
 from types import TracebackType
@@ -16,6 +19,7 @@ from tritonclient.grpc import InferInput, InferRequestedOutput
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
+from app.catalogue.configs import ECHO
 from app.errors import BackendUnavailable, DeadlineExceeded, InternalError
 from app.inference.shared_memory import SharedRegions
 from app.traces import current_trace
@@ -23,7 +27,7 @@ from app.traces import current_trace
 Arrays = Mapping[str, NDArray[Any]]
 
 _DOWN = {"StatusCode.UNAVAILABLE", "StatusCode.CANCELLED", "StatusCode.NOT_FOUND", "StatusCode.UNKNOWN"}
-# The Python backend's word for a process of its own that died, or that a busy machine kept waiting: it starts another.
+# The Python backend's word for a process of its own that died, or that a busy machine kept waiting.
 _STUB = re.compile(r"[Ss]tub process .*(not healthy|unhealthy|restarted)")
 _LATE = "StatusCode.DEADLINE_EXCEEDED"
 # Without these a channel waits up to two minutes before it looks again for a server that was restarted.
@@ -35,6 +39,8 @@ _CHANNEL = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
 ]
+
+_log = logging.getLogger("likeness.triton")
 
 
 class ServerFault(Exception):
@@ -56,6 +62,7 @@ class TritonClient:
         self._regions: SharedRegions
         self._regions_made = 0
         self._losses = 0
+        self._numbers = itertools.count(secrets.randbits(48))  # other processes' calls have others
         self._was_ready = False
         self._watcher: asyncio.Task[None] | None = None
 
@@ -98,30 +105,34 @@ class TritonClient:
             state = channel.get_state()
             self._was_ready = state is grpc.ChannelConnectivity.READY
 
-    async def infer(self, model: str, inputs: Arrays, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
+    async def infer(
+        self, model: str, inputs: Arrays, outputs: Sequence[str], *, echoes: bool = False
+    ) -> dict[str, NDArray[Any]]:
         """Runs one batch.
 
         Args:
             model: name in the model repository.
             inputs: arrays with the batch as their first axis.
             outputs: names of the wanted output tensors.
+            echoes: whether each answer of the model tells which call it is to.
 
         Returns:
             the outputs by name, batch first.
 
         Raises:
-            BackendUnavailable: Triton or the model does not answer.
+            BackendUnavailable: Triton or the model does not answer, or with the answer to another call.
             DeadlineExceeded: the call took longer than the timeout.
             ServerFault: the server failed in some other way.
             InternalError: the model refused the batch.
         """
-        wanted = [InferRequestedOutput(name) for name in outputs]
+        wanted = [InferRequestedOutput(name) for name in (*outputs, *([ECHO] if echoes else []))]
+        number = next(self._numbers) if echoes else None
         trace = current_trace()
         items = len(next(iter(inputs.values())))
         told: dict[str, str | int] = {"server.address": self._url, "likeness.model": model, "likeness.batch": items}
         try:
             with trace.call(f"triton {model}", told) if trace is not None else nullcontext() as headers:
-                result = await self._answer(model, inputs, wanted, headers)
+                result = await self._answer(model, inputs, wanted, number, headers)
         except (InferenceServerException, grpc.RpcError) as error:
             raise _translated(error, model) from error
         arrays = {}
@@ -131,13 +142,25 @@ class TritonClient:
                 message = f"The model {model} answered without its output {name}."
                 raise InternalError(message)
             arrays[name] = np.asarray(array)
+        echo = result.as_numpy(ECHO) if echoes else None
+        if any(len(array) != items for array in arrays.values()) or (echo is not None and np.any(echo != number)):
+            _log.error("Triton answered a call to the model %s with the answer to another one", model)
+            raise BackendUnavailable(f"The model {model} is not available at the moment: try again later.")
         return arrays
 
     async def _answer(
-        self, model: str, inputs: Arrays, wanted: list[InferRequestedOutput], headers: dict[str, str] | None
+        self,
+        model: str,
+        inputs: Arrays,
+        wanted: list[InferRequestedOutput],
+        number: int | None,
+        headers: dict[str, str] | None,
     ) -> Any:
         """One call, its inputs in memory shared with the server where it shares any."""
-        regions, options = self._regions_of_this_server(), {"client_timeout": self._timeout, "headers": headers}
+        regions = self._regions_of_this_server()
+        options: dict[str, Any] = {"client_timeout": self._timeout, "headers": headers}
+        if number is not None:
+            options["parameters"] = {ECHO: number}
         async with AsyncExitStack() as held:
             tensors = [await _shared(held, regions, name, array) for name, array in inputs.items()]
             if all(tensors):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.catalogue.configs import BATCH_PIXELS, THREADS
+from app.catalogue.configs import BATCH_PIXELS, ECHO, THREADS
 
 # How fast a model answers, and what is said of its origin, is a server's own affair.
 _OWN = {*THREADS, BATCH_PIXELS, "licence", "source"}
@@ -31,6 +31,11 @@ class Told:
         groups = self.config.get("instance_group", [])
         return max(1, sum(int(group.get("count", 1)) for group in groups))
 
+    @property
+    def echoes(self) -> bool:
+        """Whether each answer tells which call it is to."""
+        return any(tensor["name"] == ECHO for tensor in self.config.get("output", []))
+
 
 def told(config: Mapping[str, Any], versions: Sequence[str]) -> Told:
     """Reads a model's configuration and the versions that the server serves of it."""
@@ -40,6 +45,7 @@ def told(config: Mapping[str, Any], versions: Sequence[str]) -> Told:
     facts["max_batch_size"] = str(config.get("max_batch_size", 0))
     for side in ("input", "output"):
         tensors = [[tensor["name"], tensor["data_type"], *tensor.get("dims", [])] for tensor in config.get(side, [])]
+        tensors = [tensor for tensor in tensors if tensor[0] != ECHO]
         facts[side] = json.dumps(tensors)
     return Told(config, tuple(sorted(facts.items())))
 

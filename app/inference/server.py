@@ -40,7 +40,6 @@ class Replica:
         in_flight: batches at work.
         answered: batches that it answered so far.
         failed: batches that it failed to answer, or that were taken from it, so far.
-        reading: held by who reads what it says of itself, so that many who wait for that ask once.
     """
 
     def __init__(self, model: str, client: TritonClient) -> None:
@@ -49,8 +48,9 @@ class Replica:
         self.in_flight = 0
         self.answered = 0
         self.failed = 0
-        self.reading = asyncio.Lock()
         self._client = client
+        self._reading = asyncio.Lock()
+        self._reads_failed = 0
         self._told: Told | None = None
         self._losses = -1
         self._read_at = -math.inf
@@ -87,6 +87,21 @@ class Replica:
     def put_on_trial(self) -> None:
         """After it was away: one batch at a time until one is answered."""
         self._on_trial = True
+
+    async def refresh(self, *, timeout: float) -> None:
+        """As ``read``, where that was not done lately; many who wait for it ask once, also where that fails."""
+        failed = self._reads_failed
+        async with self._reading:
+            if self.is_fresh:
+                return
+            if failed != self._reads_failed:
+                message = f"The model {self.model} is not available at the moment: try again later."
+                raise BackendUnavailable(message)
+            try:
+                await self.read(timeout=timeout)
+            except (BackendUnavailable, DeadlineExceeded):
+                self._reads_failed += 1
+                raise
 
     async def read(self, *, timeout: float) -> None:
         """Asks the server what the model is.
@@ -160,7 +175,8 @@ class Replica:
 
     async def _infer(self, inputs: Arrays, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
         losses = self._client.losses
-        arrays = await self._client.infer(self.model, inputs, outputs)
+        echoes = self._told is not None and self._told.echoes
+        arrays = await self._client.infer(self.model, inputs, outputs, echoes=echoes)
         if losses != self._client.losses:
             # Another server may have answered, with another model.
             message = f"The connection to the model {self.model} was lost: try again."

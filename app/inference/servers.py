@@ -159,9 +159,7 @@ class TritonServers:
                 return server
             alone = len(self._servers) == 1
             try:
-                async with replica.reading:
-                    if not replica.is_fresh:
-                        await replica.read(timeout=_READ_TIMEOUT_S if alone else _READ_TIMEOUT_AMONG_OTHERS_S)
+                await replica.refresh(timeout=_READ_TIMEOUT_S if alone else _READ_TIMEOUT_AMONG_OTHERS_S)
             except (BackendUnavailable, DeadlineExceeded):
                 failed.add(replica)
                 server.look_soon()

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import fcntl
 import hashlib
+import io
 import os
 import re
 import secrets
@@ -16,10 +17,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
 import msgspec
 
+from app.errors import OutOfResources, is_out_of_resources
 from app.services.face_search import NewFace
 from app.store.records import Family
 
@@ -123,7 +125,7 @@ class JobFolder:
         self.began = 0.0
         self.before = 0
         self._lock: int | None = None
-        self._journal: IO[bytes] | None = None
+        self._journal: io.FileIO | None = None
 
     @classmethod
     def opened(cls, folder: Path) -> Self | None:
@@ -149,7 +151,11 @@ class JobFolder:
     def _of(cls, folder: Path) -> Self | None:
         try:
             return cls(folder, msgspec.json.decode((folder / _FACTS).read_bytes(), type=JobFacts))
-        except (OSError, msgspec.MsgspecError):
+        except OSError as error:
+            if is_out_of_resources(error):
+                raise OutOfResources from error  # it may well be there
+            return None
+        except msgspec.MsgspecError:
             return None
 
     def _own(self) -> bool:
@@ -186,8 +192,16 @@ class JobFolder:
         return sum(self.dealt) - self.failed
 
     def images(self) -> Generator[tuple[int, Entry], None, None]:
-        """The images that are not dealt with, with their numbers."""
-        with (self._folder / _IMAGES).open("rb") as lines:
+        """The images that are not dealt with, with their numbers.
+
+        Raises:
+            OutOfResources: they cannot be read at the moment.
+        """
+        try:
+            images = (self._folder / _IMAGES).open("rb")
+        except OSError as error:
+            raise _told(error) from error
+        with images as lines:
             for index, line in enumerate(lines):
                 if not self.dealt[index]:
                     yield index, msgspec.json.decode(line, type=Entry)
@@ -237,10 +251,21 @@ class JobFolder:
             self._lock = None
 
     def _write(self, note: _Note) -> None:
-        if self._journal is None:
-            self._journal = (self._folder / _JOURNAL).open("ab")
-        self._journal.write(msgspec.json.encode(note) + b"\n")
-        self._journal.flush()
+        """Adds a line, or nothing.
+
+        Raises:
+            OutOfResources: there is no room for it.
+        """
+        line = msgspec.json.encode(note) + b"\n"
+        try:
+            if self._journal is None:
+                self._journal = (self._folder / _JOURNAL).open("ab", buffering=0)
+            written = self._journal.write(line)
+        except OSError as error:
+            raise _told(error) from error
+        if written != len(line):
+            self._journal.truncate(self._journal.tell() - written)
+            raise OutOfResources
 
     def _count(self, note: _Note) -> None:
         if self.dealt[note.index]:
@@ -309,11 +334,14 @@ async def written_down(
         group: the group.
         created: when.
         key: id of the key that asked for it; empty where no keys are asked for.
+
+    Raises:
+        OutOfResources: there is no room for it.
     """
     name = secrets.token_urlsafe(_ID_BYTES)
     own = folder / f"{_NEW}{name}"
-    own.mkdir(parents=True)
     try:
+        own.mkdir(parents=True)
         total = 0
         with (own / _IMAGES).open("wb") as images:
             async for entry in entries:
@@ -326,10 +354,16 @@ async def written_down(
         written = JobFolder(own, facts)
         written._own()
         written._folder = own.replace(folder / name)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(own, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise _told(error) from error
         raise
     return written
+
+
+def _told(error: OSError) -> OSError | OutOfResources:
+    return OutOfResources() if is_out_of_resources(error) else error
 
 
 def _named(entry: Entry, job: str, index: int) -> Entry:

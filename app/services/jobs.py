@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from app.errors import (
     LikenessError,
     Limit,
     ModelMismatch,
+    OutOfResources,
     Overloaded,
 )
 from app.metrics import StageMetrics, WorkMetrics
@@ -221,6 +222,7 @@ class Jobs:
             job.task.cancel()
             await asyncio.wait([job.task])
             if not job.folder.state.is_final:
+                job.folder.ask_to_cancel()  # it may not be written down at once, or not before the next start
                 self._end(job.folder, JobState.CANCELLED)
 
     async def _watch_for_cancels(self) -> None:
@@ -229,7 +231,8 @@ class Jobs:
             await asyncio.sleep(_LOOK_S)
             for job in list(self._jobs.values()):
                 if not job.folder.state.is_final and job.folder.is_to_be_cancelled:
-                    await self._cancel(job)
+                    with suppress(OutOfResources):  # the next look tries again
+                        await self._cancel(job)
 
     def _seen(self, id: str) -> JobFolder:  # noqa: A002
         if id in self._jobs and self._jobs[id].folder.is_kept:
@@ -272,23 +275,39 @@ class Jobs:
             job.task = asyncio.create_task(self._run(job))
 
     async def _run(self, job: _Job) -> None:
-        folder = job.folder
+        pause_s = _FIRST_PAUSE_S
+        async with self._turn:
+            while not job.folder.state.is_final:
+                try:
+                    await self._go_through(job.folder)
+                except OutOfResources as full:
+                    # An import is a promise that was given. What was stored without a note is met again.
+                    _log.error("The import %s waits: %s (%s)", job.folder.facts.id, full, full.__cause__)
+                    job.folder.resumed = True
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _go_through(self, folder: JobFolder) -> None:
+        state, error, full = JobState.DONE, "", None
         try:
-            async with self._turn:
-                folder.begin()
-                images = folder.images()
-                with closing(images):
-                    async with asyncio.TaskGroup() as group:
-                        for _ in range(self._limits.parallel):
-                            group.create_task(self._work(folder, images))
-            self._end(folder, JobState.DONE)
+            folder.begin()
+            images = folder.images()
+            with closing(images):
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(self._limits.parallel):
+                        group.create_task(self._work(folder, images))
+        except* OutOfResources as errors:
+            full = errors.exceptions[0]
         except* (GroupNotFound, ModelMismatch) as errors:
             first = errors.exceptions[0]
             assert isinstance(first, LikenessError)
-            self._end(folder, JobState.FAILED, first.message)
+            state, error = JobState.FAILED, first.message
         except* Exception as errors:
             _log.error("The import %s failed", folder.facts.id, exc_info=errors)
-            self._end(folder, JobState.FAILED, InternalError.sentence)
+            state, error = JobState.FAILED, InternalError.sentence
+        if full is not None:
+            raise full
+        self._end(folder, state, error)
 
     def _end(self, folder: JobFolder, state: JobState, error: str = "") -> None:
         # Told first: killed in between, an import that goes on to its end is told twice rather than never.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 from app.errors import Closing, GroupNotFound
@@ -13,6 +14,11 @@ from app.store.group import Group
 from app.store.records import Family
 
 T = TypeVar("T")
+
+# Milvus may need seconds to make a group, and a service manager kills what has not ended after half a minute.
+_CLOSE_TIMEOUT_S = 20.0
+
+_log = logging.getLogger("likeness.store")
 
 
 class Access:
@@ -32,10 +38,17 @@ class Access:
         """Whether nothing is let in any more."""
         return self._closed
 
-    async def close(self) -> None:
-        """Lets nothing in any more, and waits for the writes that have begun."""
+    async def close(self, timeout: float = _CLOSE_TIMEOUT_S) -> None:
+        """Lets nothing in any more, and waits for the writes that have begun; not for ever, where Milvus is silent."""
         self._closed = True
-        while self._writes:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self._writes:
+                    await asyncio.wait(self._writes)
+        if self._writes:
+            _log.error("%d writes are given up, to which Milvus has not answered", len(self._writes))
+            for task in self._writes:
+                task.cancel()
             await asyncio.wait(self._writes)
 
     async def group(self, family: Family, name: str) -> Group:

@@ -23,6 +23,7 @@ from app.store.profile import EXACT, EngineProfile, VectorIndex, profile_for
 from app.store.records import Metric
 from app.store.shape import VECTOR_FIELD, Shape, schema_of
 from app.store.version import version_of
+from app.store.wall_clock import WallClock
 
 T = TypeVar("T")
 
@@ -85,6 +86,7 @@ class Engine:
         except BaseException:
             await client.close()
             raise
+        client.clock = WallClock() if profile.wall_clock else None
         _log.info("Connected to %s", profile.name)
         rows = PendingRows(pending, vectors=VECTOR_FIELD) if pending is not None else None
         return cls(client, profile, timeout_s, rows)
@@ -198,12 +200,12 @@ class Engine:
             self._pending.hold(collection, row)
         try:
             await self._write(collection, lambda: self._client.upsert(collection, dict(row), timeout=self._timeout_s))
+            if self._pending is not None:
+                self._pending.release(collection)
         except BaseException:
             if self._pending is not None:
                 self._halves.add(collection)
             raise
-        if self._pending is not None:
-            self._pending.release(collection)
 
     async def delete(self, collection: str, field: str, keys: Sequence[str]) -> None:
         """Deletes the rows of these primary keys, which are known to be there.

@@ -5,19 +5,38 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+from functools import partial
 from typing import Any, Self
 
 from pymilvus import AsyncMilvusClient
 
 from app.metrics import Calls, StoreMetrics
 from app.store.milvus_errors import FOREIGN, NOT_LOADED, code_of, is_refusal
+from app.store.outage import Outage
+from app.store.version import version_of
+from app.store.wall_clock import WallClock
 
-# Less often than servers allow by default (five minutes); more often they hang up on a client for it.
-_GRPC = {"grpc.keepalive_time_ms": 600_000, "grpc.keepalive_permit_without_calls": False}
+_GRPC = {
+    # Less often than servers allow by default (five minutes); more often they hang up on a client for it.
+    "grpc.keepalive_time_ms": 600_000,
+    "grpc.keepalive_permit_without_calls": False,
+    # Without these a server that was away for long is looked for every two minutes only.
+    "grpc.initial_reconnect_backoff_ms": 100,
+    "grpc.max_reconnect_backoff_ms": 1000,
+}
+
+_ASK_TIMEOUT_S = 3.0
+_WRITES = {"insert", "upsert", "delete"}
+_OF_ROWS = _WRITES | {"query", "search"}
 
 
 class MeasuredClient:
     """Stands for a client and does what it does; each method is one operation in the series.
+
+    While Milvus is silent each raises BackendUnavailable at once.
+
+    Attributes:
+        clock: where the engine goes by the clock on the wall.
 
     Args:
         client: does the work.
@@ -26,7 +45,9 @@ class MeasuredClient:
 
     def __init__(self, client: AsyncMilvusClient, metrics: StoreMetrics) -> None:
         self._client = client
+        self.clock: WallClock | None = None
         self._calls = Calls(metrics.total, metrics.seconds, _outcome)
+        self._outage = Outage(partial(version_of, client, _ASK_TIMEOUT_S))
 
     @classmethod
     def of(cls, *, uri: str, token: str, database: str, timeout_s: float, metrics: StoreMetrics | None) -> Self:
@@ -41,6 +62,7 @@ class MeasuredClient:
 
     async def close(self) -> None:
         """Closes the client."""
+        await self._outage.close()
         await self._client.close()
 
     def __getattr__(self, operation: str) -> Any:
@@ -48,8 +70,18 @@ class MeasuredClient:
 
         @functools.wraps(method)
         async def measured(*arguments: Any, **options: Any) -> Any:
-            with self._calls.one(operation):
-                return await method(*arguments, **options)
+            clock = self.clock if operation in _OF_ROWS else None
+            if clock is not None:
+                clock.check()
+            try:
+                with self._outage.watching(), self._calls.one(operation):
+                    answer = await method(*arguments, **options)
+            finally:
+                if clock is not None and operation in _WRITES:
+                    clock.wrote()
+            if clock is not None:
+                clock.check()  # it may have been set back under way
+            return answer
 
         setattr(self, operation, measured)  # found without coming here from now on
         return measured

@@ -50,6 +50,11 @@ def is_refusal(error: BaseException) -> bool:
     return code_of(error) in _REFUSED or isinstance(error, ParamError | DataNotMatchException)
 
 
+def is_answer(error: BaseException) -> bool:
+    """Whether it came from Milvus, and not from the want of it."""
+    return is_refusal(error) or code_of(error) in {NOT_LOADED, _NOT_FOUND}
+
+
 def translated(error: Exception) -> LikenessError:
     """The error of ours that stands for one of ``FOREIGN``."""
     if is_refusal(error):

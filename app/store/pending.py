@@ -10,9 +10,12 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+
+from app.errors import OutOfResources
 
 
 class PendingRows:
@@ -35,19 +38,34 @@ class PendingRows:
         return {path.stem for path in self._folder.glob("*.json")}
 
     def hold(self, collection: str, row: Mapping[str, object]) -> None:
-        """Writes a row down before it is replaced."""
+        """Writes a row down before it is replaced.
+
+        Raises:
+            OutOfResources: it cannot be written, and must not be replaced.
+        """
         vector = np.asarray(row[self._vectors], np.float32).tobytes()
         text = json.dumps({**row, self._vectors: base64.b64encode(vector).decode()})
         partial = self._folder / f"{collection}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(self._file(collection))
+        try:
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(self._file(collection))
+        except OSError as error:
+            with suppress(OSError):
+                partial.unlink()
+            raise OutOfResources from error
 
     def row(self, collection: str) -> dict[str, object] | None:
-        """The row that was written down last, if it was not released."""
+        """The row that was written down last, if it was not released.
+
+        Raises:
+            OutOfResources: it cannot be read.
+        """
         try:
             row: dict[str, object] = json.loads(self._file(collection).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise OutOfResources from error
         row[self._vectors] = np.frombuffer(base64.b64decode(str(row[self._vectors])), np.float32)
         return row
 

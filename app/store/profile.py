@@ -45,6 +45,7 @@ class EngineProfile:
             their number (128 numbers each: 1000 take 0.17 s, 10,000 take 11 s).
         queries_per_call: most queries of several searches that go to the engine as one call.
         searches_at_once: calls of like searches that may be under way at the same time.
+        wall_clock: whether the engine shows rows by the time on the wall at which they were written.
     """
 
     engine: str
@@ -60,6 +61,7 @@ class EngineProfile:
     unsealed_rows: int | None
     queries_per_call: int
     searches_at_once: int
+    wall_clock: bool = False
 
     @property
     def name(self) -> str:
@@ -156,6 +158,7 @@ def profile_for(version: str | None) -> EngineProfile:
             unsealed_rows=None,
             queries_per_call=64,
             searches_at_once=1,
+            wall_clock=True,
         )
     found = re.match(r"v?(\d+)\.(\d+)", version)
     release = (int(found[1]), int(found[2])) if found else (0, 0)

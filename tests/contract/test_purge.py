@@ -14,7 +14,8 @@ from app.store.compaction import Compaction
 from app.store.groups import GroupStore
 from app.store.measured import MeasuredClient
 from app.store.records import EmbeddingSpace, Family, Metric, Record, Row
-from tests.contract.conftest import EngineUnderTest, RealServer
+from tests.contract.conftest import EngineUnderTest
+from tests.real_milvus import RealServer
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tritonclient.grpc import model_config_pb2
 
-from app.catalogue.configs import BATCH_PIXELS, machine_config, model_config, read_config, to_text, write_config
+from app.catalogue.configs import BATCH_PIXELS, ECHO, machine_config, model_config, read_config, to_text, write_config
 from app.catalogue.models import (
     CENTERFACE_LDA_CALIBRATION,
     DEFAULT_MODELS,
@@ -119,6 +119,7 @@ def test_fitting_to_a_machine_leaves_the_given_configuration_as_it_was() -> None
     fitted.instance_group[0].count = 1
     fitted.max_batch_size = config.max_batch_size
     del fitted.parameters[BATCH_PIXELS]
+    assert fitted.output.pop().name == ECHO
     assert fitted == config
 
 

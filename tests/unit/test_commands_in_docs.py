@@ -118,7 +118,8 @@ def test_every_service_target_and_file_that_a_command_names_exists(page: str) ->
         if words[0] == "make":
             assert {word for word in words[1:2] if word.isalpha()} <= targets, command
         if words[:2] == ["python", "-m"]:
-            assert (ROOT / (words[2].replace(".", "/") + ".py")).exists(), command
+            module = ROOT / words[2].replace(".", "/")
+            assert module.with_suffix(".py").exists() or (module / "__main__.py").exists(), command
         if words[0].startswith("deploy/"):
             assert (ROOT / words[0]).exists(), command
 

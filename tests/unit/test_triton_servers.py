@@ -224,3 +224,35 @@ async def test_the_list_of_servers_is_read_and_a_name_gives_each_of_its_servers_
     assert await resolved(Entry("a", 1, several=False)) == ["a:1"]
     # A machine may give it two addresses, one of each family.
     assert await resolved(Entry("localhost", 2, several=True)) in (["127.0.0.1:2"], ["[::1]:2"])
+
+
+async def test_an_answer_to_another_call_is_no_answer() -> None:
+    async with small_tritons("one") as (triton,):
+        triton.echoes = True
+        async with connected(triton) as (servers, told):
+            assert await infer(servers, told, 1) == 2
+            triton.mixes = True
+            with pytest.raises(BackendUnavailable):
+                await infer(servers, told, 7)
+            triton.mixes = False
+            assert await infer(servers, told, 9) == 18
+
+
+async def test_an_answer_for_a_batch_of_another_size_is_no_answer() -> None:
+    async with small_tritons("one") as (triton,), connected(triton) as (servers, told):
+        assert await infer(servers, told, 1) == 2
+        triton.mixes = True
+        with pytest.raises(BackendUnavailable):
+            await servers.infer(MODEL, told, {"IN": np.array([[3], [4]])}, ["DOUBLE"])
+
+
+async def test_many_that_wait_for_a_server_that_hangs_wait_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers_module, "_READ_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(server_module, "_TOLD_AGE_S", 0.1)
+    async with small_tritons("one") as (triton,), connected(triton) as (servers, told):
+        triton.hangs = True
+        await asyncio.sleep(0.2)  # what it said of itself is old by then
+        asked = triton.asked
+        answers = await asyncio.gather(*(infer(servers, told) for _ in range(30)), return_exceptions=True)
+        assert {type(answer) for answer in answers} == {BackendUnavailable}
+        assert triton.asked - asked < 10, "they asked one after the other"

@@ -20,6 +20,10 @@ import numpy as np
 import onnxruntime as ort
 import triton_python_backend_utils as pb_utils
 
+# A parameter of a request that is given back as an output, so that its sender can tell its answer from another's: see
+# app/catalogue/configs.py. Only a model whose configuration has this output does so.
+_ECHO = "ECHO"
+
 
 class TritonPythonModel:
     """One instance of one model: a session of its own."""
@@ -27,7 +31,9 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Opens the ONNX file of the model's version."""
         config = json.loads(args["model_config"])
-        self._outputs = [output["name"] for output in config["output"]]
+        outputs = [output["name"] for output in config["output"]]
+        self._outputs = [name for name in outputs if name != _ECHO]
+        self._echoes = _ECHO in outputs
         self._inputs = [tensor["name"] for tensor in config["input"]]
         file = config.get("default_model_filename") or "model.onnx"
         path = Path(args["model_repository"], args["model_version"], file)
@@ -52,9 +58,12 @@ class TritonPythonModel:
         results = self._session.run(self._outputs, inputs)
         responses = []
         start = 0
-        for size in sizes:
+        for request, size in zip(requests, sizes, strict=True):
             part = slice(start, start + size)
             tensors = [pb_utils.Tensor(name, array[part]) for name, array in zip(self._outputs, results, strict=True)]
+            if self._echoes:
+                number = json.loads(request.parameters() or "{}").get(_ECHO, 0)
+                tensors.append(pb_utils.Tensor(_ECHO, np.full((size, 1), number, np.int64)))
             responses.append(pb_utils.InferenceResponse(tensors))
             start += size
         return responses
