@@ -55,7 +55,7 @@ class _Deliveries(SpanExporter):
         result = self._exporter.export(spans)
         self._since = None
         if result is not SpanExportResult.SUCCESS:
-            if not self._lost:
+            if not self._lost and not self._closed:  # a thread that is left behind at the end says nothing
                 self._log.warning("Traces cannot be delivered to %s: they are lost until it takes them", self._url)
             self._lost += len(spans)
         elif self._lost:
