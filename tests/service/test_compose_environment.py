@@ -13,10 +13,18 @@ from tests.running_service import ROOT, RunningService, fresh_group
 GIVEN: dict[str, str] = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["likeness"]["environment"]
 
 
+DECODER = "import sys; sys.path.insert(0, sys.argv[1]); from app.decoding import child; child.main()"
+
+
+def command(pid: int) -> list[str]:
+    """The command line of a process."""
+    return Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
+
+
 def arguments(service: RunningService, program: str) -> list[str]:
     """The command line of one of the service's programs."""
     for pid in service.descendants():
-        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+        words = command(pid)
         if Path(words[0]).name == program:
             return words
     message = f"{program} does not run"
@@ -47,7 +55,7 @@ def test_with_servers_named_nothing_is_started_and_only_the_data_folder_is_writt
         assert composed.call("POST", f"{group}/add", {"image": {"id": "x", "uri": drawing_uri(1)}}).status == 200
         found = composed.call("POST", f"{group}/search", {"images": [drawing_uri(1)]}).body
         assert [hit["id"] for hit in found["search_results"][0]["results"]] == ["x"]
-        assert composed.descendants() == set()
+        assert {command(pid)[-5] for pid in composed.descendants()} == {DECODER}
         assert composed.stop() == 0
         composed.start()
         assert composed.call("GET", group).body["count"] == 1

@@ -138,9 +138,9 @@ def test_timings_are_given_where_they_are_asked_for_and_nowhere_else(service: Ru
     with fresh_group(service, "image", "timed") as path:
         add = {"image": {"id": "a", "uri": IMAGE}}
         calls: list[tuple[str, dict[str, Any], set[str]]] = [
-            (f"{path}/add", add, {"fetch", "decode", "align", "embed"}),
-            (f"{path}/update", add, {"fetch", "decode", "align", "embed"}),
-            (f"{path}/search", {"images": [IMAGE]}, {"fetch", "decode", "align", "embed", "search"}),
+            (f"{path}/add", add, {"fetch", "decode", "embed"}),
+            (f"{path}/update", add, {"fetch", "decode", "embed"}),
+            (f"{path}/search", {"images": [IMAGE]}, {"fetch", "decode", "embed", "search"}),
             ("/v1/face/detect", {"images": [IMAGE]}, {"fetch", "decode", "detect"}),
         ]
         for where, body, stages in calls:

@@ -35,9 +35,7 @@ def test_a_request_is_traced_with_its_stages_and_its_calls_and_nothing_of_what_i
         assert service.call("POST", f"{group}/add", {"image": image}, headers=headers).status == 200
         root = "POST /v1/image/groups/{name}/add"
         spans = {span.name: span for span in delivered(collector, TRACE, root=root)}
-        assert set(spans) == {root, "fetch", "decode", "align", "embed", "triton image_embedder"} | set(spans) & {
-            "search"
-        }
+        assert set(spans) == {root, "fetch", "decode", "embed", "triton image_embedder"} | set(spans) & {"search"}
         request = spans.pop(root)
         assert request.parent_span_id.hex() == PARENT
         assert attributes(request) == {
