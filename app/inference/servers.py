@@ -163,7 +163,7 @@ class TritonServers:
             except (BackendUnavailable, DeadlineExceeded):
                 failed.add(replica)
                 server.look_soon()
-            self._settle()
+            self._settle_and_tell()
 
     def _candidates(self, model: str, failed: set[Replica]) -> Iterator[TritonServer]:
         if model not in self._in_use:
@@ -195,9 +195,12 @@ class TritonServers:
         return any(other.reachable and not other.differs for other in self.servers if other is not server)
 
     def _looked(self, _: TritonServer) -> None:
-        self._settle()
+        self._settle_and_tell()
         if all(server.reachable is not None for server in self.servers):
             self._decided.set()
+
+    def _settle_and_tell(self) -> None:
+        self._settle()
         for server in self.servers:
             if server.reachable is not None and self._told.get(server.address, "") != server.problem:
                 self._tell(server)
