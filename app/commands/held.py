@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BufferedWriter
@@ -17,6 +16,7 @@ from app.api.group_file import GroupFileEnd
 from app.api.held import ExportHeld, HeldHeader
 from app.api.lines import lines
 from app.commands.service import Reply, Unanswered, open_service
+from app.commands.whole_file import whole_file
 from app.errors import DamagedFile, InvalidRequest, OperatorError
 
 _READ_TIMEOUT_S = 600  # between two pieces: groups in which nothing is found are silent
@@ -51,21 +51,8 @@ def write_held(order: HeldOrder, say: Callable[[object], None]) -> None:
     Raises:
         OperatorError: the service answers an error or breaks off, or the file cannot be written.
     """
-    if order.file.exists() and not order.force:
-        raise OperatorError(f"{order.file} is there already: name another file, or replace it with --force.")
-    part = order.file.with_name(f"{order.file.name}.part")
-    try:
-        part.touch(mode=0o600)
-        with part.open("wb") as out:
-            groups, count = asyncio.run(_write(order, out))
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(order.file)
-    except OSError as error:
-        message = f"{order.file} cannot be written ({(error.strerror or str(error)).lower()})."
-        raise OperatorError(message) from error
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(order.file, force=order.force, mode=0o600) as out:
+        groups, count = asyncio.run(_write(order, out))
     say(f"{count:,} images in {groups:,} groups that were looked through: they are in {order.file}.")
 
 

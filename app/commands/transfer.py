@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import os
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from app.api.group_file import GroupFileHeader, GroupFileReader
 from app.api.portability import Restored
 from app.commands.progress import Progress, progress_text
 from app.commands.service import Reply, Service, Unanswered, group_path, open_service
+from app.commands.whole_file import whole_file
 from app.errors import InvalidRequest, OperatorError
 
 _CHUNK = 1 << 18
@@ -51,24 +51,12 @@ def export(order: TransferOrder, say: Callable[[object], None]) -> None:
     Raises:
         OperatorError: the service answers an error or breaks off, or the file cannot be written.
     """
-    if order.file.exists() and not order.force:
-        raise OperatorError(f"{order.file} is there already: name another file, or replace it with --force.")
-    part = order.file.with_name(f"{order.file.name}.part")
-    try:
-        with part.open("wb") as raw:
-            if order.file.suffix == ".gz":
-                with gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
-                    count = asyncio.run(_export(order, packed))
-            else:
-                count = asyncio.run(_export(order, raw))
-            raw.flush()
-            os.fsync(raw.fileno())
-        part.replace(order.file)
-    except OSError as error:
-        message = f"{order.file} cannot be written ({(error.strerror or str(error)).lower()})."
-        raise OperatorError(message) from error
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(order.file, force=order.force) as raw:
+        if order.file.suffix == ".gz":
+            with gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
+                count = asyncio.run(_export(order, packed))
+        else:
+            count = asyncio.run(_export(order, raw))
     say(f"{order.group}: {count:,} images with their embeddings are in {order.file}.")
 
 
