@@ -25,6 +25,7 @@ from app.embedded.milvus import EmbeddedMilvus, pending_rows
 from app.embedded.triton import EmbeddedTriton
 from app.errors import BackendUnavailable, OperatorError
 from app.fetch import AllowList, Fetcher, FetchLimits
+from app.inference.cores import SharedCores
 from app.inference.models import (
     DetectorSpec,
     EmbedderSpec,
@@ -140,6 +141,7 @@ async def open_services(
         queue: dict[str, Any] = {
             "max_waiting": settings.batch_queue,
             "in_flight": settings.batches_in_flight,
+            "cores": SharedCores(),
             "metrics": metrics.inference,
         }
         detector = ServedModel[DetectorSpec](triton, Role.FACE_DETECTOR, detector_spec, **queue)

@@ -30,12 +30,18 @@ THREADS: Final[Mapping[str, str]] = {
 }
 
 
-# Read by the service: how many pixels it sends in one call of several items.
+# Read by the service: how many pixels it sends in one call of several items, how many cores the models of the server
+# share, and for how many milliseconds at most an item waits for company while all of them are busy.
 BATCH_PIXELS: Final = "batch_pixels"
+CORES: Final = "cores"
+GATHER_MS: Final = "gather_ms"
+# Read by our own backend: how many numbers of the first input it computes at once.
+RUN_VALUES: Final = "run_values"
 # A parameter of each call to the embedded Triton, and the output in which its backend gives it back: Triton's Python
 # backend was seen to hand out an answer that came late, from a model process that had been stopped for a second, as
 # that to the next call.
 ECHO: Final = "ECHO"
+_CHANNELS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +53,27 @@ class Fit:
         most: instances at most; each holds its own working memory.
         batch: items in one call at most.
         pixels: pixels in one call of several items at most; 0: any number.
+        run_pixels: pixels that are computed at once at most, but for larger items; 0: any number.
+        gather_ms: for which an item waits for others at most while all cores are busy.
     """
 
     share: int
     most: int
     batch: int
     pixels: int = 0
+    run_pixels: int = 0
+    gather_ms: int = 0
 
 
 # Detection is most of a face request's work and the image descriptor most of an image request's, so each may fill the
-# machine. What a call takes by itself is about 3 ms of processor time, so small inputs share calls. Whole photos do
-# not: two together take a little longer than one after the other (their activations leave the caches) and 90 MB each.
+# machine. What a call takes by itself is about 3 ms of processor time, so items share calls. Large ones are computed
+# one after the other all the same: together they take a little longer (their activations leave the caches) and 90 MB
+# each. Longer calls would leave cores idle where few clients wait for their answers.
 FITS: Final[Mapping[Role, Fit]] = {
-    Role.FACE_DETECTOR: Fit(share=1, most=8, batch=8, pixels=640 * 640),
-    Role.FACE_QUALITY: Fit(share=2, most=4, batch=16),
-    Role.FACE_EMBEDDER: Fit(share=2, most=4, batch=16),
-    Role.IMAGE_EMBEDDER: Fit(share=1, most=8, batch=2),
+    Role.FACE_DETECTOR: Fit(share=1, most=8, batch=8, pixels=2 * 640 * 640, run_pixels=640 * 640, gather_ms=200),
+    Role.FACE_QUALITY: Fit(share=2, most=4, batch=16, gather_ms=200),
+    Role.FACE_EMBEDDER: Fit(share=2, most=4, batch=16, gather_ms=200),
+    Role.IMAGE_EMBEDDER: Fit(share=1, most=8, batch=4, run_pixels=256 * 256, gather_ms=200),
 }
 
 
@@ -109,8 +120,15 @@ def machine_config(config: model_config_pb2.ModelConfig, cores: int) -> model_co
     for group in fitted.instance_group:
         group.count = max(1, min(cores // fit.share, fit.most))
     fitted.max_batch_size = min(config.max_batch_size, fit.batch)
-    if fit.pixels:
-        fitted.parameters[BATCH_PIXELS].string_value = str(fit.pixels)
+    numbers = {
+        BATCH_PIXELS: fit.pixels,
+        RUN_VALUES: fit.run_pixels * _CHANNELS,
+        CORES: cores,
+        GATHER_MS: fit.gather_ms,
+    }
+    for name, number in numbers.items():
+        if number:
+            fitted.parameters[name].string_value = str(number)
     fitted.output.add(name=ECHO, data_type=model_config_pb2.TYPE_INT64, dims=[1])
     return fitted
 

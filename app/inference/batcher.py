@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import Closing, LikenessError, Limit, Overloaded
+from app.inference.cores import Gathering
 from app.metrics import BatchMetrics, InferenceMetrics
 
 Outputs = dict[str, NDArray[Any]]
@@ -32,8 +33,8 @@ class _Entry:
 class MicroBatcher:
     """Collects single items into batches of equal shape.
 
-    There is no waiting window: an idle model gets its batch at once, and while as many batches as allowed are at
-    work, what arrives gathers into the next one. So batches grow with the load and cost nothing without it.
+    An idle machine gets its batch at once, and while as many batches as allowed are at work, what arrives gathers into
+    the next one. So batches grow with the load and cost nothing without it.
 
     Args:
         run: runs one batch, ``[n, …]`` in, outputs of first axis ``n`` out.
@@ -43,6 +44,7 @@ class MicroBatcher:
         instances: batches that make headway at the same time: what waits is spread over those that are idle.
         max_values: most numbers in one batch of several items; 0: any. Large items that save no time together then
             go alone, and small ones of the same model share calls.
+        gathering: when a batch that is not full waits for more items; None: never.
         metrics: told of each batch.
     """
 
@@ -55,6 +57,7 @@ class MicroBatcher:
         in_flight: Callable[[], int],
         instances: int = 1,
         max_values: int = 0,
+        gathering: Gathering | None = None,
         metrics: BatchMetrics | None = None,
     ) -> None:
         self._run = run
@@ -64,12 +67,16 @@ class MicroBatcher:
         self._metrics = metrics or InferenceMetrics.unseen().batches("")
         self._instances = instances
         self._max_values = max_values
+        self._gathering = gathering
+        self._gathered: asyncio.TimerHandle | None = None
         # Insertion order of the keys is the order in which their oldest items came.
         self._queues: dict[tuple[Any, ...], deque[_Entry]] = {}
         self._waiting = 0
         self._running: set[asyncio.Task[None]] = set()
         self._pump_due = False
         self._closing = False
+        if gathering is not None:
+            gathering.shared.subscribe(self._pump)
 
     @property
     def waiting(self) -> int:
@@ -113,6 +120,8 @@ class MicroBatcher:
     async def close(self, timeout: float) -> None:
         """Refuses what waits, lets batches at work finish for ``timeout`` seconds, then cancels them."""
         self._closing = True
+        if self._gathering is not None:
+            self._gathering.shared.unsubscribe(self._pump)
         for queue in self._queues.values():
             for entry in queue:
                 if not entry.answer.done():
@@ -136,8 +145,10 @@ class MicroBatcher:
 
     def _pump(self) -> None:
         self._pump_due = False
-        while self._queues and len(self._running) < self._in_flight():
-            key = next(iter(self._queues))
+        while len(self._running) < self._in_flight():
+            key = self._due()
+            if key is None:
+                break
             queue = self._queues.pop(key)
             batch = [queue.popleft() for _ in range(self._share(queue))]
             if queue:
@@ -150,19 +161,46 @@ class MicroBatcher:
             # In the trace of the oldest item's request: a call can be part of one trace only.
             task = asyncio.create_task(self._serve(batch), context=batch[0].context)
             self._running.add(task)
+            if self._gathering is not None:
+                self._gathering.shared.take()
             for entry in batch:
                 entry.answer.add_done_callback(partial(_cancel_if_unwanted, task, batch))
             task.add_done_callback(self._finished)
 
+    def _due(self) -> tuple[Any, ...] | None:
+        """The shape of the next batch; None where all that waits may wait for more."""
+        if self._gathered is not None:
+            self._gathered.cancel()
+            self._gathered = None
+        if self._gathering is None or not self._gathering.pays:
+            return next(iter(self._queues), None)
+        now, ends = perf_counter(), []
+        for key, queue in self._queues.items():
+            end = queue[0].since + self._gathering.seconds
+            if len(queue) >= self._most(queue) or end <= now:
+                return key
+            ends.append(end)
+        if ends:
+            self._gathered = asyncio.get_running_loop().call_later(min(ends) - now, self._pump)
+        return None
+
     def _share(self, queue: deque[_Entry]) -> int:
         """How many of the items that wait the next batch takes."""
         idle = max(1, self._instances - len(self._running))
-        most = min(-(-len(queue) // idle), self._max_batch)
-        return most if not self._max_values else min(most, max(1, self._max_values // queue[0].item.size))
+        return min(-(-len(queue) // idle), self._most(queue))
+
+    def _most(self, queue: deque[_Entry]) -> int:
+        """How many items of that shape go into one batch."""
+        if not self._max_values:
+            return self._max_batch
+        return min(self._max_batch, max(1, self._max_values // queue[0].item.size))
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        self._pump()
+        if self._gathering is not None:
+            self._gathering.shared.give_back()  # this model is among those who are told
+        else:
+            self._pump()
 
     async def _serve(self, batch: list[_Entry]) -> None:
         try:

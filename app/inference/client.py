@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import grpc
 import numpy as np
+from google.protobuf import json_format
 from numpy.typing import NDArray
 from tritonclient.grpc import InferInput, InferRequestedOutput
 from tritonclient.grpc.aio import InferenceServerClient
@@ -64,6 +65,7 @@ class TritonClient:
         self._losses = 0
         self._numbers = itertools.count(secrets.randbits(48))  # other processes' calls have others
         self._was_ready = False
+        self._configs: dict[str, tuple[bytes, dict[str, Any]]] = {}
         self._watcher: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -188,11 +190,16 @@ class TritonClient:
             DeadlineExceeded: it took longer than the timeout.
         """
         try:
-            answer = await self._client.get_model_config(model, as_json=True, client_timeout=timeout)
+            answer = await self._client.get_model_config(model, client_timeout=timeout)
         except (InferenceServerException, grpc.RpcError) as error:
             raise _translated(error, model) from error
-        config: dict[str, Any] = answer["config"]
-        return config
+        # Asked every few seconds, and nearly always the same: its JSON form takes a millisecond to make.
+        told = answer.SerializeToString(deterministic=True)
+        kept = self._configs.get(model)
+        if kept is None or kept[0] != told:
+            config = json_format.MessageToDict(answer.config, preserving_proto_field_name=True)
+            kept = self._configs[model] = told, config
+        return kept[1]
 
     async def versions(self, model: str, *, timeout: float) -> list[str]:
         """The versions that Triton serves of the model.

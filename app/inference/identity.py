@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.catalogue.configs import BATCH_PIXELS, ECHO, THREADS
+from app.catalogue.configs import BATCH_PIXELS, CORES, ECHO, GATHER_MS, RUN_VALUES, THREADS
 
 # How fast a model answers, and what is said of its origin, is a server's own affair.
-_OWN = {*THREADS, BATCH_PIXELS, "licence", "source"}
+_OWN = {*THREADS, BATCH_PIXELS, CORES, GATHER_MS, RUN_VALUES, "licence", "source"}
 
 
 @dataclass(frozen=True, slots=True)

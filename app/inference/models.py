@@ -12,10 +12,11 @@ from typing import Any, Generic, TypeVar
 
 from numpy.typing import NDArray
 
-from app.catalogue.configs import BATCH_PIXELS
+from app.catalogue.configs import BATCH_PIXELS, CORES, GATHER_MS
 from app.catalogue.roles import CONTRACTS, Role
 from app.errors import BackendUnavailable
 from app.inference.batcher import MicroBatcher, Outputs
+from app.inference.cores import Gathering, SharedCores
 from app.inference.identity import Told
 from app.inference.servers import ModelReplaced, TritonServers
 from app.metrics import InferenceMetrics
@@ -37,12 +38,16 @@ class ModelSpec:
         max_batch: most items in one call.
         instances: copies that work side by side.
         batch_pixels: most pixels in one call of several items; 0: any number.
+        cores: of a server without an accelerator; 0: it has one, or does not say.
+        gather_s: seconds for which an item waits for others at most while all cores are busy.
     """
 
     model_id: str
     max_batch: int
     instances: int
     batch_pixels: int = field(default=0, kw_only=True)
+    cores: int = field(default=0, kw_only=True)
+    gather_s: float = field(default=0.0, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,10 @@ class _Parameters:
             raise BackendUnavailable(message)
         return str(self._values[name])
 
+    def number(self, name: str) -> int:
+        """0 where it is not said."""
+        return int(self._values.get(name) or 0)
+
     def json(self, name: str) -> Any:
         return json.loads(self.text(name))
 
@@ -123,7 +132,9 @@ def _common(config: Mapping[str, Any], parameters: _Parameters) -> dict[str, Any
         "model_id": parameters.text("model_id"),
         "max_batch": max(1, int(config.get("max_batch_size", 1))),
         "instances": max(1, sum(int(group.get("count", 1)) for group in groups)),
-        "batch_pixels": int(parameters.text(BATCH_PIXELS)) if BATCH_PIXELS in config.get("parameters", {}) else 0,
+        "batch_pixels": parameters.number(BATCH_PIXELS),
+        "cores": parameters.number(CORES),
+        "gather_s": parameters.number(GATHER_MS) / 1000,
     }
 
 
@@ -199,6 +210,7 @@ class ServedModel(Generic[SpecT]):
         parse: makes the specification from the model's configuration.
         max_waiting: most items that may wait for it.
         in_flight: batches at work at the same time on each server; 0 is one more than it has instances there.
+        cores: that it shares with the other models.
         metrics: told of batches, calls and the model.
     """
 
@@ -210,6 +222,7 @@ class ServedModel(Generic[SpecT]):
         *,
         max_waiting: int,
         in_flight: int,
+        cores: SharedCores,
         metrics: InferenceMetrics | None = None,
     ) -> None:
         self._servers = servers
@@ -220,6 +233,7 @@ class ServedModel(Generic[SpecT]):
         self._parse = parse
         self._max_waiting = max_waiting
         self._in_flight = in_flight
+        self._cores = cores
         self._told: Told | None = None
         self._metrics = metrics or InferenceMetrics.unseen()
         self._spec: SpecT | None = None
@@ -290,11 +304,15 @@ class ServedModel(Generic[SpecT]):
             in_flight=partial(self._servers.slots, self.name, self._in_flight),
             instances=spec.instances,
             max_values=spec.batch_pixels * _CHANNELS,
+            gathering=Gathering(self._cores, self._cores_of(spec), spec.gather_s) if spec.cores else None,
             metrics=self._metrics.batches(self.name),
         )
         self._metrics.served(self.name, spec.model_id)
         self._spec = spec
         self._told = told
+
+    def _cores_of(self, spec: SpecT) -> Callable[[], int]:
+        return partial(self._servers.slots, self.name, spec.cores)
 
     async def _run(self, told: Told, batch: NDArray[Any]) -> Outputs:
         async def attempt() -> Outputs:

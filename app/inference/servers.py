@@ -174,6 +174,8 @@ class TritonServers:
 
     def _least_busy(self, model: str, failed: set[Replica]) -> TritonServer | None:
         candidates = list(self._candidates(model, failed))
+        if len(candidates) <= 1:  # the usual case, and this is asked several times for each image
+            return candidates[0] if candidates else None
         # Where all of them failed lately, one of those is still better than none.
         candidates = [server for server in candidates if server.replicas[model].takes_work] or candidates
 

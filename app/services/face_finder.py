@@ -39,6 +39,8 @@ from app.vision.quarters import QUARTERS
 STRAIGHTENINGS = 2
 # A JPEG may be decoded at a reduced scale of at least this many times the detector's input.
 OVERSAMPLING = 2
+# Candidates that are faces, up to which they are sorted out faster than a thread is reached.
+_FEW = 16
 # Share of a given box that must lie in the image: faces at its edge do, and what shows nothing would match its like.
 _LEAST_INSIDE = 0.25
 
@@ -117,19 +119,19 @@ class FaceFinder:
         """What the detector sees in the image turned by so many quarters."""
         turned = await self._source.in_thread(partial(frame.turned, quarter)) if quarter else frame
         boxes, scores, landmarks = await self._candidates(turned.pixels)
-        return await self._source.in_thread(
-            partial(
-                faces_from_candidates,
-                boxes,
-                scores,
-                landmarks,
-                turned,
-                width=image.width,
-                height=image.height,
-                score_threshold=spec.score_threshold,
-                nms_iou=spec.nms_iou,
-            )
+        faces = partial(
+            faces_from_candidates,
+            boxes,
+            scores,
+            landmarks,
+            turned,
+            width=image.width,
+            height=image.height,
+            score_threshold=spec.score_threshold,
+            nms_iou=spec.nms_iou,
         )
+        few = np.count_nonzero(scores >= spec.score_threshold) <= _FEW
+        return faces() if few else await self._source.in_thread(faces)
 
     async def _glance(self, image: OpenImage, frame: Letterbox, spec: DetectorSpec) -> tuple[int, list[Face]]:
         """The quarter turn in which most faces stand upright at half the scale, and the faces seen in it at full."""
@@ -204,8 +206,8 @@ class FaceFinder:
         return await self._seen(shown, quarters, turns, expected)
 
     async def _seen(self, shown: CloseUp, quarters: Sequence[int], turns: Image, expected: Matrix) -> list[Look]:
-        candidates = await self._candidates(turns)
-        return await self._source.in_thread(partial(looks, shown, quarters, candidates, expected))
+        # In no thread: it takes less than the way to one and back.
+        return looks(shown, quarters, await self._candidates(turns), expected)
 
     async def _candidates(self, pixels: Image) -> Arrays:
         outputs = (await self._detector.infer(pixels)).outputs

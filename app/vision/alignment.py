@@ -24,25 +24,28 @@ _LEAST_DEPTH = 0.05
 def similarity_transform(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
     """The rotation, uniform scale and shift that bring ``source`` closest to ``target``.
 
-    Least squares without reflection: Umeyama, "Least-squares estimation of transformation parameters between two
-    point patterns", IEEE PAMI 13(4), 1991.
+    Least squares without reflection, as in Umeyama, "Least-squares estimation of transformation parameters between two
+    point patterns", IEEE PAMI 13(4), 1991. In the plane it needs no singular values: with points as complex numbers
+    around their means, rotation and scale are the one factor a = Σ s̄ᵢ tᵢ / Σ |sᵢ|² (Dryden and Mardia, *Statistical
+    Shape Analysis*, on planar Procrustes analysis).
 
     Args:
         source: [n, 2] points.
         target: [n, 2] points.
 
     Returns:
-        [2, 3]: ``target ≈ source @ result[:, :2].T + result[:, 2]``.
+        [2, 3]: ``target ≈ source @ result[:, :2].T + result[:, 2]``. Points that all coincide are only shifted.
     """
     source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
-    centred_source, centred_target = source - source_mean, target - target_mean
-    covariance = centred_target.T @ centred_source / len(source)
-    left, singular, right = np.linalg.svd(covariance)
-    sign = np.array([1.0, np.sign(np.linalg.det(left) * np.linalg.det(right)) or 1.0])
-    rotation = left @ np.diag(sign) @ right
-    variance = centred_source.var(axis=0).sum()
-    scale = (singular * sign).sum() / variance if variance > 0 else 1.0
-    return np.column_stack([scale * rotation, target_mean - scale * rotation @ source_mean])
+    from_x, from_y = (source - source_mean).T
+    to_x, to_y = (target - target_mean).T
+    spread = from_x @ from_x + from_y @ from_y
+    cos, sin = 1.0, 0.0
+    if spread > 0:
+        cos = (from_x @ to_x + from_y @ to_y) / spread
+        sin = (from_x @ to_y - from_y @ to_x) / spread
+    rotation = np.array([[cos, -sin], [sin, cos]])
+    return np.column_stack([rotation, target_mean - rotation @ source_mean])
 
 
 def aligned_chip(

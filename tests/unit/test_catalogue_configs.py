@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 from tritonclient.grpc import model_config_pb2
 
-from app.catalogue.configs import BATCH_PIXELS, ECHO, machine_config, model_config, read_config, to_text, write_config
+from app.catalogue.configs import (
+    BATCH_PIXELS,
+    CORES,
+    ECHO,
+    GATHER_MS,
+    RUN_VALUES,
+    machine_config,
+    model_config,
+    read_config,
+    to_text,
+    write_config,
+)
 from app.catalogue.models import (
     CENTERFACE_LDA_CALIBRATION,
     DEFAULT_MODELS,
@@ -118,16 +129,21 @@ def test_fitting_to_a_machine_leaves_the_given_configuration_as_it_was() -> None
     assert config == model_config(DETECTOR)
     fitted.instance_group[0].count = 1
     fitted.max_batch_size = config.max_batch_size
-    del fitted.parameters[BATCH_PIXELS]
+    for name in (BATCH_PIXELS, RUN_VALUES, CORES, GATHER_MS):
+        del fitted.parameters[name]
     assert fitted.output.pop().name == ECHO
     assert fitted == config
 
 
-def test_without_an_accelerator_whole_photos_go_alone_and_what_is_small_shares_calls() -> None:
-    largest = {model.role: machine_config(model_config(model), 8).max_batch_size for model in DEFAULT_MODELS}
-    assert largest == {
-        Role.FACE_DETECTOR: 8, Role.FACE_QUALITY: 16, Role.FACE_EMBEDDER: 16, Role.IMAGE_EMBEDDER: 2,
+def test_without_an_accelerator_calls_are_shared_and_large_items_computed_one_by_one() -> None:
+    configs = {model.role: machine_config(model_config(model), 8) for model in DEFAULT_MODELS}
+    assert {role: config.max_batch_size for role, config in configs.items()} == {
+        Role.FACE_DETECTOR: 8, Role.FACE_QUALITY: 16, Role.FACE_EMBEDDER: 16, Role.IMAGE_EMBEDDER: 4,
     }  # fmt: skip
-    pixels = int(machine_config(model_config(DETECTOR), 8).parameters[BATCH_PIXELS].string_value)
-    assert 1 <= pixels / (640 * 480) < 2
-    assert pixels >= 8 * 192 * 192  # close-ups of faces
+    detector = configs[Role.FACE_DETECTOR].parameters
+    pixels, values = (int(detector[name].string_value) for name in (BATCH_PIXELS, RUN_VALUES))
+    assert 2 <= pixels / (640 * 480) < 3
+    assert 1 <= values / (640 * 480 * 3) < 2
+    assert values >= 8 * 192 * 192 * 3  # close-ups of faces
+    assert {config.parameters[CORES].string_value for config in configs.values()} == {"8"}
+    assert RUN_VALUES not in configs[Role.FACE_EMBEDDER].parameters

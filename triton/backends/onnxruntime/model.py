@@ -3,7 +3,8 @@
 A Python-based backend: Triton runs this file for every model whose ``config.pbtxt`` says ``backend: "onnxruntime"``,
 so that the same model repository is served here and in NVIDIA's container by the C++ backend. It honours the
 parameters ``intra_op_thread_count``, ``inter_op_thread_count`` and ``execution_mode`` of that backend
-(https://github.com/triton-inference-server/onnxruntime_backend). NumPy below 2 only.
+(https://github.com/triton-inference-server/onnxruntime_backend), and one of its own: ``run_values``, how many numbers
+of the first input are computed at once. NumPy below 2 only.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class TritonPythonModel:
         self._inputs = [tensor["name"] for tensor in config["input"]]
         file = config.get("default_model_filename") or "model.onnx"
         path = Path(args["model_repository"], args["model_version"], file)
+        self._run_values = _number(config["parameters"], "run_values")
         self._session = ort.InferenceSession(str(path), _options(config["parameters"]), providers=_providers(args))
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -55,7 +57,7 @@ class TritonPythonModel:
             arrays = [pb_utils.get_input_tensor_by_name(request, name).as_numpy() for request in requests]
             sizes = [len(array) for array in arrays]
             inputs[name] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-        results = self._session.run(self._outputs, inputs)
+        results = self._results(inputs, sum(sizes))
         responses = []
         start = 0
         for request, size in zip(requests, sizes, strict=True):
@@ -68,15 +70,28 @@ class TritonPythonModel:
             start += size
         return responses
 
+    def _results(self, inputs: dict[str, Any], items: int) -> list[Any]:
+        """The outputs of a batch, computed in parts of ``run_values`` numbers of the first input, where that is set."""
+        values = inputs[self._inputs[0]].size
+        most = max(1, self._run_values * items // values) if self._run_values and values else items
+        if items <= most:
+            return list(self._session.run(self._outputs, inputs))
+        parts = [
+            self._session.run(self._outputs, {name: array[start : start + most] for name, array in inputs.items()})
+            for start in range(0, items, most)
+        ]
+        return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+
+def _number(parameters: dict[str, dict[str, str]], name: str) -> int:
+    return int(parameters.get(name, {}).get("string_value", "0"))
+
 
 def _options(parameters: dict[str, dict[str, str]]) -> ort.SessionOptions:
-    def number(name: str) -> int:
-        return int(parameters.get(name, {}).get("string_value", "0"))
-
     options = ort.SessionOptions()
-    options.intra_op_num_threads = number("intra_op_thread_count")
-    options.inter_op_num_threads = number("inter_op_thread_count")
-    if number("execution_mode"):
+    options.intra_op_num_threads = _number(parameters, "intra_op_thread_count")
+    options.inter_op_num_threads = _number(parameters, "inter_op_thread_count")
+    if _number(parameters, "execution_mode"):
         options.execution_mode = ort.ExecutionMode.ORT_PARALLEL
     # A thread that spins while it waits takes its core from the other models of a small machine.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
