@@ -1,0 +1,242 @@
+"""How fast the models run in ONNX Runtime on this machine, on a GPU or on cores, and how far their outputs move.
+
+python -m loadtest.model_inputs build/model_inputs.npz     # without it, noise is computed and no difference told
+python -m loadtest.model_speed --provider cuda --inputs build/model_inputs.npz --half --json build/model_speed.json
+python -m loadtest.model_speed --provider cpu --sessions 1 2
+
+The first way in which models are computed is measured with several sessions at once, as the instances of a Triton are,
+the others with one. Latency is the median of a call with its copies. A GPU that was asked for and is not used is an
+error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from app.catalogue.layout import CONFIG_FILE, MODEL_FILE
+from app.catalogue.roles import Role
+from loadtest.model_differences import differences
+from loadtest.model_sessions import CPU, CUDA, Speed, Way, halved, opened, outputs, placement, speed, used_memory
+
+_Inputs = Mapping[str, NDArray[Any]]
+
+_FRAME, _CLOSE_UP = (480, 640), (192, 192)
+_CASES: Final[Mapping[Role, Mapping[tuple[int, int], tuple[int, ...]]]] = {
+    Role.FACE_DETECTOR: {_FRAME: (1, 2, 4, 8), _CLOSE_UP: (1, 2, 4, 8)},
+    Role.FACE_QUALITY: {(150, 150): (1, 8, 16, 32, 64)},
+    Role.FACE_EMBEDDER: {(150, 150): (1, 8, 16, 32, 64)},
+    Role.IMAGE_EMBEDDER: {(256, 256): (1, 8, 16, 32, 64)},
+}
+_TOGETHER = 8  # items of a batch whose outputs are compared
+FACE_SEARCH: Final = {"face_detector 480x640": 1, "face_detector 192x192": 1, "face_quality": 1, "face_embedder": 1}
+"""What a photo of one upright face asks of the models."""
+
+
+@dataclass(slots=True)
+class Measured:
+    """One model, computed in one way.
+
+    Attributes:
+        model: its role.
+        way: the name of the way.
+        opening: seconds that opening a session took.
+        nodes: of its graph, by where they are computed.
+        first: milliseconds of the first call of a shape and batch.
+        speeds: of a shape and batch, by the number of sessions at once.
+        memory: MiB of the GPU that were in use more than before, by the number of sessions.
+        moved: what moved against the same machine's cores.
+        failure: why it could not be measured.
+    """
+
+    model: str
+    way: str
+    opening: float = 0.0
+    nodes: dict[str, int] = field(default_factory=dict)
+    first: dict[str, float] = field(default_factory=dict)
+    speeds: dict[str, dict[int, Speed]] = field(default_factory=dict)
+    memory: dict[int, float] = field(default_factory=dict)
+    moved: dict[str, float] = field(default_factory=dict)
+    failure: str = ""
+
+
+def main() -> None:
+    """Reads the arguments, measures, prints tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--provider", choices=("cuda", "cpu"), required=True)
+    parser.add_argument("--repository", type=Path, default=Path("model_repository"))
+    parser.add_argument("--inputs", type=Path, help="what loadtest.model_inputs wrote")
+    parser.add_argument("--sessions", type=int, nargs="+", default=[1, 2, 4], help="at once, of the first way")
+    parser.add_argument("--seconds", type=float, default=0.4, help="of each measurement")
+    parser.add_argument("--within", type=float, default=600.0, help="seconds after which nothing more is begun")
+    parser.add_argument("--half", action="store_true", help="also with 16-bit numbers")
+    parser.add_argument("--beyond", action="store_true", help="also batches beyond what the configurations allow")
+    parser.add_argument("--json", type=Path, help="file for all that was measured")
+    arguments = parser.parse_args()
+    inputs = dict(np.load(arguments.inputs)) if arguments.inputs else {}
+    found: list[Measured] = []
+    until = time.monotonic() + arguments.within
+    preload = getattr(ort, "preload_dlls", None)
+    if arguments.provider == "cuda" and preload is not None:
+        preload()  # CUDA from Python's packages, where it is not the system's
+    print(f"ONNX Runtime {ort.__version__}, {', '.join(ort.get_available_providers())}", flush=True)
+    for way in _ways(arguments.provider, half=arguments.half):
+        for role in Role:
+            one = Measured(role.value, way.name)
+            found.append(one)
+            try:
+                _measure(one, role, way, arguments=arguments, inputs=inputs, until=until)
+            except Exception as error:  # what can be measured is, and what cannot is told
+                if way.provider == CUDA and not way.half and len(found) == 1:
+                    raise
+                one.failure = f"{type(error).__name__}: {error}"
+            print(f"{one.model}, {one.way}: {one.failure or 'measured'}", flush=True)
+            if arguments.json:
+                arguments.json.write_text(json.dumps([asdict(each) for each in found], indent=1), encoding="utf-8")
+    print("\n".join(tables(found)))
+
+
+def _ways(provider: str, *, half: bool) -> list[Way]:
+    if provider == "cpu":
+        return [Way("FP32", CPU), *([Way("FP16", CPU, half=True)] if half else [])]
+    ways = [Way("TF32", CUDA), Way("FP32", CUDA, tf32=False)]
+    ways += [Way("FP16", CUDA, half=True)] if half else []
+    return [*ways, Way("TF32, algorithms by rule", CUDA, search="HEURISTIC")]
+
+
+def _measure(
+    one: Measured, role: Role, way: Way, *, arguments: argparse.Namespace, inputs: _Inputs, until: float
+) -> None:
+    model = (arguments.repository / role / MODEL_FILE).read_bytes()
+    plain, model = model, halved(model) if way.half else model
+    config = (arguments.repository / role / CONFIG_FILE).read_text(encoding="utf-8")
+    most = 64 if arguments.beyond else _largest_batch(config)
+    before = used_memory() if way.provider == CUDA else None
+    began = time.perf_counter()
+    sessions = [opened(model, way)]
+    one.opening = time.perf_counter() - began
+    first = way.name in ("TF32", "FP32") and (way.provider == CPU or way.tf32)
+    for count in arguments.sessions if first else (1,):
+        sessions += [opened(model, way) for _ in range(count - len(sessions))]
+        for name, batch in _batches(role, most, inputs):
+            if time.monotonic() > until:
+                one.failure = "not measured in full: the time was up"
+                return
+            if name not in one.first:
+                began = time.perf_counter()
+                sessions[0].run(None, {sessions[0].get_inputs()[0].name: batch})
+                one.first[name] = (time.perf_counter() - began) * 1000
+            one.speeds.setdefault(name, {})[count] = speed(sessions[:count], batch, arguments.seconds)
+        after = used_memory() if before is not None else None
+        if before is not None and after is not None:
+            one.memory[count] = after - before
+    name, batch = next(_batches(role, most, inputs))
+    one.nodes = placement(model, way, batch)
+    for sides in _CASES[role]:
+        items = _items(role, sides, inputs)
+        if items is not None and way != Way("FP32", CPU):
+            reference = outputs(opened(plain, Way("CPU", CPU, threads=0)), items, _TOGETHER)
+            moved = differences(role, reference, outputs(sessions[0], items, _TOGETHER))
+            one.moved |= {f"{_size(sides)} {what}": value for what, value in moved.items()}
+
+
+def _largest_batch(config: str) -> int:
+    """Read as text: where only models are measured, what reads Triton's schema is not installed."""
+    found = re.search(r"^max_batch_size: (\d+)$", config, re.MULTILINE)
+    assert found, "a configuration says how many items a call may have"
+    return int(found.group(1))
+
+
+def _batches(role: Role, most: int, inputs: _Inputs) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Batches of what the model is really asked, or of noise, with their names."""
+    for sides, sizes in _CASES[role].items():
+        items = _items(role, sides, inputs)
+        if items is None:
+            items = np.random.default_rng(7).integers(0, 256, (8, *sides, 3), dtype=np.uint8)
+        for size in sizes:
+            if size <= most:
+                yield f"{_size(sides)} {size}", np.ascontiguousarray(items[np.arange(size) % len(items)])
+
+
+def _items(role: Role, sides: tuple[int, int], inputs: _Inputs) -> NDArray[Any] | None:
+    kind = "IMAGE" if role in (Role.FACE_DETECTOR, Role.IMAGE_EMBEDDER) else "FACE"
+    return inputs.get(f"{kind}_{_size(sides)}")
+
+
+def _size(sides: tuple[int, int]) -> str:
+    return f"{sides[0]}x{sides[1]}"
+
+
+def images_a_second(rates: Mapping[str, float], asked: Mapping[str, int]) -> float:
+    """Images a second where one model runs after the other, each as fast as it did alone.
+
+    Args:
+        rates: items a second, by model.
+        asked: items of an image, by model.
+    """
+    return 1 / sum(count / rates[name] for name, count in asked.items())
+
+
+def tables(found: Sequence[Measured]) -> Iterator[str]:
+    """The lines of Markdown tables."""
+    first = [one for one in found if one.way == found[0].way]
+    counts = sorted({count for one in first for speeds in one.speeds.values() for count in speeds})
+    yield from ("", f"## {found[0].way}, sessions at once", "")
+    heads = [f"{count}: ms | {count}: items/s" for count in counts]
+    yield f"| model | input | batch | first call, ms | {' | '.join(heads)} |"
+    yield "| --- " * (4 + 2 * len(counts)) + "|"
+    for one in first:
+        for name, speeds in one.speeds.items():
+            cells = [_cells(speeds.get(count)) for count in counts]
+            yield f"| {one.model} | {name.replace(' ', ' | ')} | {one.first[name]:,.0f} | {' | '.join(cells)} |"
+    best = _best(first)
+    if best.keys() >= FACE_SEARCH.keys():
+        rate = images_a_second(best, FACE_SEARCH)
+        yield f"\nOne face in a photo, its models one after the other: {rate:,.0f} images/s"
+    ways = list(dict.fromkeys(one.way for one in found))
+    yield from ("", "## Ways of computing, one session", "", f"| model | input | batch | {_twice(ways)} |")
+    yield "| --- " * (3 + 2 * len(ways)) + "|"
+    by_way = {(one.model, one.way): one for one in found}
+    for one in first:
+        for name in one.speeds:
+            others = [by_way.get((one.model, way)) for way in ways]
+            cells = [_cells(other.speeds.get(name, {}).get(1) if other else None) for other in others]
+            yield f"| {one.model} | {name.replace(' ', ' | ')} | {' | '.join(cells)} |"
+    yield from ("", "## Opening, first calls, memory, places, differences from this machine's cores", "")
+    for one in found:
+        yield f"- {one.model}, {one.way}: {one.failure}" if one.failure else f"- {one.model}, {one.way}"
+        yield f"  opened in {one.opening:.2f} s, first calls of all shapes {sum(one.first.values()) / 1000:.2f} s"
+        yield f"  nodes {one.nodes}; MiB of the GPU by sessions {one.memory or 'not read'}"
+        yield f"  {', '.join(f'{what} {value:.6g}' for what, value in one.moved.items()) or 'nothing compared'}"
+
+
+def _best(found: Sequence[Measured]) -> dict[str, float]:
+    """The most items a second, by model, and for the detector by input."""
+    best: dict[str, float] = {}
+    for one in found:
+        for name, speeds in one.speeds.items():
+            key = f"{one.model} {name.partition(' ')[0]}" if one.model == Role.FACE_DETECTOR else one.model
+            best[key] = max([best.get(key, 0.0), *(each.items for each in speeds.values())])
+    return best
+
+
+def _cells(seen: Speed | None) -> str:
+    return f"{seen.milliseconds:.2f} | {seen.items:,.0f}" if seen else "– | –"
+
+
+def _twice(ways: Sequence[str]) -> str:
+    return " | ".join(f"{way}: ms | {way}: items/s" for way in ways)
+
+
+if __name__ == "__main__":
+    main()
