@@ -66,7 +66,7 @@ def opened(model: bytes, way: Way, profile: Path | None = None) -> ort.Inference
     """A session; one that was to run on a GPU and does not is an error, where ONNX Runtime would only warn.
 
     Raises:
-        RuntimeError: CUDA does not work here.
+        SystemExit: CUDA does not work here.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = way.threads
@@ -83,7 +83,7 @@ def opened(model: bytes, way: Way, profile: Path | None = None) -> ort.Inference
     session = ort.InferenceSession(model, options, providers=providers)
     if session.get_providers()[0] != way.provider:
         message = f"{way.provider} was asked for and {session.get_providers()} is what the session has."
-        raise RuntimeError(message)
+        raise SystemExit(message)
     return session
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -78,32 +79,34 @@ def main() -> None:
     parser.add_argument("--inputs", type=Path, help="what loadtest.model_inputs wrote")
     parser.add_argument("--sessions", type=int, nargs="+", default=[1, 2, 4], help="at once, of the first way")
     parser.add_argument("--seconds", type=float, default=0.4, help="of each measurement")
-    parser.add_argument("--within", type=float, default=600.0, help="seconds after which nothing more is begun")
+    parser.add_argument("--within", type=float, default=600.0, help="seconds; each model has its share of them")
     parser.add_argument("--half", action="store_true", help="also with 16-bit numbers")
     parser.add_argument("--beyond", action="store_true", help="also batches beyond what the configurations allow")
     parser.add_argument("--json", type=Path, help="file for all that was measured")
     arguments = parser.parse_args()
     inputs = dict(np.load(arguments.inputs)) if arguments.inputs else {}
     found: list[Measured] = []
-    until = time.monotonic() + arguments.within
-    preload = getattr(ort, "preload_dlls", None)
-    if arguments.provider == "cuda" and preload is not None:
-        preload()  # CUDA from Python's packages, where it is not the system's
+    began = time.monotonic()
+    if arguments.provider == "cuda" and hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()  # CUDA from Python's packages, where it is not the system's
     print(f"ONNX Runtime {ort.__version__}, {', '.join(ort.get_available_providers())}", flush=True)
-    for way in _ways(arguments.provider, half=arguments.half):
-        for role in Role:
-            one = Measured(role.value, way.name)
-            found.append(one)
-            try:
-                _measure(one, role, way, arguments=arguments, inputs=inputs, until=until)
-            except Exception as error:  # what can be measured is, and what cannot is told
-                if way.provider == CUDA and not way.half and len(found) == 1:
-                    raise
-                one.failure = f"{type(error).__name__}: {error}"
-            print(f"{one.model}, {one.way}: {one.failure or 'measured'}", flush=True)
-            if arguments.json:
-                arguments.json.write_text(json.dumps([asdict(each) for each in found], indent=1), encoding="utf-8")
+    ways = _ways(arguments.provider, half=arguments.half)
+    turns = [(way, role) for way in ways for role in Role]
+    shares = np.cumsum([len(arguments.sessions) if way == ways[0] else 1 for way, _ in turns])
+    for (way, role), share in zip(turns, shares / shares[-1], strict=True):
+        one = Measured(role.value, way.name)
+        found.append(one)
+        try:
+            counts = arguments.sessions if way == ways[0] else [1]
+            until = began + arguments.within * share
+            _measure(one, role, way, counts=counts, arguments=arguments, inputs=inputs, until=until)
+        except Exception as error:  # what can be measured is, and what cannot is told
+            one.failure = f"{type(error).__name__}: {error}"
+        print(f"{one.model}, {one.way}: {one.failure or 'measured'}", flush=True)
+        if arguments.json:
+            arguments.json.write_text(json.dumps([asdict(each) for each in found], indent=1), encoding="utf-8")
     print("\n".join(tables(found)))
+    sys.exit(any(one.failure for one in found if one.way == ways[0].name))
 
 
 def _ways(provider: str, *, half: bool) -> list[Way]:
@@ -115,7 +118,14 @@ def _ways(provider: str, *, half: bool) -> list[Way]:
 
 
 def _measure(
-    one: Measured, role: Role, way: Way, *, arguments: argparse.Namespace, inputs: _Inputs, until: float
+    one: Measured,
+    role: Role,
+    way: Way,
+    *,
+    counts: Sequence[int],
+    arguments: argparse.Namespace,
+    inputs: _Inputs,
+    until: float,
 ) -> None:
     model = (arguments.repository / role / MODEL_FILE).read_bytes()
     plain, model = model, halved(model) if way.half else model
@@ -125,13 +135,12 @@ def _measure(
     began = time.perf_counter()
     sessions = [opened(model, way)]
     one.opening = time.perf_counter() - began
-    first = way.name in ("TF32", "FP32") and (way.provider == CPU or way.tf32)
-    for count in arguments.sessions if first else (1,):
+    for count in counts:
         sessions += [opened(model, way) for _ in range(count - len(sessions))]
         for name, batch in _batches(role, most, inputs):
             if time.monotonic() > until:
-                one.failure = "not measured in full: the time was up"
-                return
+                one.failure = "not measured in full: its time was up"
+                break
             if name not in one.first:
                 began = time.perf_counter()
                 sessions[0].run(None, {sessions[0].get_inputs()[0].name: batch})
@@ -140,11 +149,10 @@ def _measure(
         after = used_memory() if before is not None else None
         if before is not None and after is not None:
             one.memory[count] = after - before
-    name, batch = next(_batches(role, most, inputs))
-    one.nodes = placement(model, way, batch)
+    one.nodes = placement(model, way, next(_batches(role, most, inputs))[1])
     for sides in _CASES[role]:
         items = _items(role, sides, inputs)
-        if items is not None and way != Way("FP32", CPU):
+        if items is not None and (way.provider == CUDA or way.half):
             reference = outputs(opened(plain, Way("CPU", CPU, threads=0)), items, _TOGETHER)
             moved = differences(role, reference, outputs(sessions[0], items, _TOGETHER))
             one.moved |= {f"{_size(sides)} {what}": value for what, value in moved.items()}
