@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any, Final
 
 # Before the import: the package reports its use to its makers unless told not to.
@@ -60,6 +60,19 @@ class Speed:
 
     milliseconds: float
     items: float
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What it costs that a call's input has another shape than that of the call before.
+
+    Attributes:
+        changed: milliseconds of a call after a change: the median of each of two shapes, of both the mean.
+        repeated: of a call of the same shape again, likewise.
+    """
+
+    changed: float
+    repeated: float
 
 
 def opened(model: bytes, way: Way, profile: Path | None = None) -> ort.InferenceSession:
@@ -133,6 +146,22 @@ def speed(sessions: Sequence[ort.InferenceSession], batch: NDArray[Any], seconds
         raise failures[0]
     every = [each for kept in times for each in kept]
     return Speed(median(every) * 1000, len(every) * len(batch) / (time.perf_counter() - began))
+
+
+def alternated(session: ort.InferenceSession, batches: tuple[NDArray[Any], NDArray[Any]], seconds: float) -> Change:
+    """Runs each of two batches twice, turn and turn about, for so long; the session has seen both shapes before."""
+    name = session.get_inputs()[0].name
+    changed: tuple[list[float], ...] = ([], [])
+    repeated: tuple[list[float], ...] = ([], [])
+    session.run(None, {name: batches[1]})
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(changed[0]) < _LEAST_RUNS:
+        for number, batch in enumerate(batches):
+            for kept in (changed, repeated):
+                began = time.perf_counter()
+                session.run(None, {name: batch})
+                kept[number].append(time.perf_counter() - began)
+    return Change(mean(map(median, changed)) * 1000, mean(map(median, repeated)) * 1000)
 
 
 def outputs(session: ort.InferenceSession, items: NDArray[Any], together: int) -> dict[str, NDArray[Any]]:

@@ -5,8 +5,8 @@ python -m loadtest.model_speed --provider cuda --inputs build/model_inputs.npz -
 python -m loadtest.model_speed --provider cpu --sessions 1 2
 
 The first way in which models are computed is measured with several sessions at once, as the instances of a Triton are,
-the others with one. Latency is the median of a call with its copies. A GPU that was asked for and is not used is an
-error.
+the others with one. Latency is the median of a call with its copies. Each way is also measured where the shape of the
+input changes between two that were seen before. A GPU that was asked for and is not used is an error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from app.catalogue.layout import CONFIG_FILE, MODEL_FILE
 from app.catalogue.roles import Role
 from loadtest.model_differences import differences
-from loadtest.model_sessions import CPU, CUDA, Speed, Way, halved, opened, outputs, placement, speed, used_memory
+from loadtest.model_sessions import CPU, CUDA, Way, alternated, halved, opened, outputs, placement, speed, used_memory
+from loadtest.model_tables import Measured, tables
 
 _Inputs = Mapping[str, NDArray[Any]]
 
@@ -40,35 +41,6 @@ _CASES: Final[Mapping[Role, Mapping[tuple[int, int], tuple[int, ...]]]] = {
     Role.IMAGE_EMBEDDER: {(256, 256): (1, 8, 16, 32, 64)},
 }
 _TOGETHER = 8  # items of a batch whose outputs are compared
-FACE_SEARCH: Final = {"face_detector 480x640": 1, "face_detector 192x192": 1, "face_embedder": 1}
-"""What the search of a photo of one upright face asks of the models; adding it asks for its quality, too."""
-
-
-@dataclass(slots=True)
-class Measured:
-    """One model, computed in one way.
-
-    Attributes:
-        model: its role.
-        way: the name of the way.
-        opening: seconds that opening a session took.
-        nodes: of its graph, by where they are computed.
-        first: milliseconds of the first call of a shape and batch.
-        speeds: of a shape and batch, by the number of sessions at once.
-        memory: MiB of the GPU that were in use more than before, by the number of sessions.
-        moved: what moved against the same machine's cores.
-        failure: why it could not be measured.
-    """
-
-    model: str
-    way: str
-    opening: float = 0.0
-    nodes: dict[str, int] = field(default_factory=dict)
-    first: dict[str, float] = field(default_factory=dict)
-    speeds: dict[str, dict[int, Speed]] = field(default_factory=dict)
-    memory: dict[int, float] = field(default_factory=dict)
-    moved: dict[str, float] = field(default_factory=dict)
-    failure: str = ""
 
 
 def main() -> None:
@@ -135,27 +107,51 @@ def _measure(
     began = time.perf_counter()
     sessions = [opened(model, way)]
     one.opening = time.perf_counter() - began
+    batches = dict(_batches(role, most, inputs))
+    for pair in changes(list(batches)):
+        if time.monotonic() > until:
+            break
+        for name in pair:
+            _call_first(one, sessions[0], name, batches[name])
+        two = (batches[pair[0]], batches[pair[1]])
+        one.changes[" / ".join(pair)] = alternated(sessions[0], two, arguments.seconds)
     for count in counts:
         sessions += [opened(model, way) for _ in range(count - len(sessions))]
-        for name, batch in _batches(role, most, inputs):
+        for name, batch in batches.items():
             if time.monotonic() > until:
                 one.failure = "not measured in full: its time was up"
                 break
-            if name not in one.first:
-                began = time.perf_counter()
-                sessions[0].run(None, {sessions[0].get_inputs()[0].name: batch})
-                one.first[name] = (time.perf_counter() - began) * 1000
+            _call_first(one, sessions[0], name, batch)
             one.speeds.setdefault(name, {})[count] = speed(sessions[:count], batch, arguments.seconds)
         after = used_memory() if before is not None else None
         if before is not None and after is not None:
             one.memory[count] = after - before
-    one.nodes = placement(model, way, next(_batches(role, most, inputs))[1])
+    one.nodes = placement(model, way, next(iter(batches.values())))
     for sides in _CASES[role]:
         items = _items(role, sides, inputs)
         if items is not None and (way.provider == CUDA or way.half):
             reference = outputs(opened(plain, Way("CPU", CPU, threads=0)), items, _TOGETHER)
             moved = differences(role, reference, outputs(sessions[0], items, _TOGETHER))
             one.moved |= {f"{_size(sides)} {what}": value for what, value in moved.items()}
+
+
+def _call_first(one: Measured, session: ort.InferenceSession, name: str, batch: NDArray[Any]) -> None:
+    if name not in one.first:
+        began = time.perf_counter()
+        session.run(None, {session.get_inputs()[0].name: batch})
+        one.first[name] = (time.perf_counter() - began) * 1000
+
+
+def changes(names: Sequence[str]) -> list[tuple[str, str]]:
+    """The first batch beside the next larger one, and beside the first one of each other size.
+
+    Args:
+        names: of batches: a size and the number of items.
+    """
+    others: dict[str, str] = {}
+    for name in names[1:]:
+        others.setdefault(name.partition(" ")[0], name)
+    return [(names[0], other) for other in others.values()]
 
 
 def _largest_batch(config: str) -> int:
@@ -183,67 +179,6 @@ def _items(role: Role, sides: tuple[int, int], inputs: _Inputs) -> NDArray[Any] 
 
 def _size(sides: tuple[int, int]) -> str:
     return f"{sides[0]}x{sides[1]}"
-
-
-def images_a_second(rates: Mapping[str, float], asked: Mapping[str, int]) -> float:
-    """Images a second where one model runs after the other, each as fast as it did alone.
-
-    Args:
-        rates: items a second, by model.
-        asked: items of an image, by model.
-    """
-    return 1 / sum(count / rates[name] for name, count in asked.items())
-
-
-def tables(found: Sequence[Measured]) -> Iterator[str]:
-    """The lines of Markdown tables."""
-    first = [one for one in found if one.way == found[0].way]
-    counts = sorted({count for one in first for speeds in one.speeds.values() for count in speeds})
-    yield from ("", f"## {found[0].way}, sessions at once", "")
-    heads = [f"{count}: ms | {count}: items/s" for count in counts]
-    yield f"| model | input | batch | first call, ms | {' | '.join(heads)} |"
-    yield "| --- " * (4 + 2 * len(counts)) + "|"
-    for one in first:
-        for name, speeds in one.speeds.items():
-            cells = [_cells(speeds.get(count)) for count in counts]
-            yield f"| {one.model} | {name.replace(' ', ' | ')} | {one.first[name]:,.0f} | {' | '.join(cells)} |"
-    best = _best(first)
-    if best.keys() >= FACE_SEARCH.keys():
-        rate = images_a_second(best, FACE_SEARCH)
-        yield f"\nA search of a photo of one face, its models one after the other: {rate:,.0f} images/s"
-    ways = list(dict.fromkeys(one.way for one in found))
-    yield from ("", "## Ways of computing, one session", "", f"| model | input | batch | {_twice(ways)} |")
-    yield "| --- " * (3 + 2 * len(ways)) + "|"
-    by_way = {(one.model, one.way): one for one in found}
-    for one in first:
-        for name in one.speeds:
-            others = [by_way.get((one.model, way)) for way in ways]
-            cells = [_cells(other.speeds.get(name, {}).get(1) if other else None) for other in others]
-            yield f"| {one.model} | {name.replace(' ', ' | ')} | {' | '.join(cells)} |"
-    yield from ("", "## Opening, first calls, memory, places, differences from this machine's cores", "")
-    for one in found:
-        yield f"- {one.model}, {one.way}: {one.failure}" if one.failure else f"- {one.model}, {one.way}"
-        yield f"  opened in {one.opening:.2f} s, first calls of all shapes {sum(one.first.values()) / 1000:.2f} s"
-        yield f"  nodes {one.nodes}; MiB of the GPU by sessions {one.memory or 'not read'}"
-        yield f"  {', '.join(f'{what} {value:.6g}' for what, value in one.moved.items()) or 'nothing compared'}"
-
-
-def _best(found: Sequence[Measured]) -> dict[str, float]:
-    """The most items a second, by model, and for the detector by input."""
-    best: dict[str, float] = {}
-    for one in found:
-        for name, speeds in one.speeds.items():
-            key = f"{one.model} {name.partition(' ')[0]}" if one.model == Role.FACE_DETECTOR else one.model
-            best[key] = max([best.get(key, 0.0), *(each.items for each in speeds.values())])
-    return best
-
-
-def _cells(seen: Speed | None) -> str:
-    return f"{seen.milliseconds:.2f} | {seen.items:,.0f}" if seen else "– | –"
-
-
-def _twice(ways: Sequence[str]) -> str:
-    return " | ".join(f"{way}: ms | {way}: items/s" for way in ways)
 
 
 if __name__ == "__main__":
