@@ -35,7 +35,8 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
         ("segment-mib", number, 1024, "largest segment of Milvus"),
     ):
         parser.add_argument(f"--{option}", type=kind, default=default, metavar="N", help=f"{text} (default: {default})")
-    parser.add_argument("--gpu-images", type=rate, metavar="N", help="images a second of one GPU, as measured on yours")
+    of_gpu = "images a second of one GPU, as measured on yours (an H200's models alone could do 966: docs/gpu.md)"
+    parser.add_argument("--gpu-images", type=rate, metavar="N", help=of_gpu)
     parser.add_argument("--json", action="store_true", help="print JSON, with all figures")
     parser.add_argument("--sources", action="store_true", help="print where each figure is from, too")
 
