@@ -112,7 +112,7 @@ def test_the_image_threshold_of_the_interface_lies_at_its_calibrated_cosine() ->
 
 @pytest.mark.parametrize(
     ("cores", "detectors", "embedders"),
-    [(1, 1, 1), (2, 2, 1), (3, 3, 1), (4, 4, 2), (8, 8, 4), (64, 8, 4)],
+    [(1, 1, 1), (2, 2, 1), (3, 3, 1), (4, 4, 2), (8, 8, 4), (16, 16, 8), (64, 16, 8)],
 )
 def test_instances_follow_the_cores(cores: int, detectors: int, embedders: int) -> None:
     counts = {
