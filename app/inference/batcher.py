@@ -10,7 +10,7 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from app.inference.cores import Gathering
 from app.metrics import BatchMetrics, InferenceMetrics
 
 Outputs = dict[str, NDArray[Any]]
+
+# Items that fit into a batch from which on it pays to wait for them: two of them save too little.
+_WORTH_WAITING: Final = 4
 
 
 @dataclass(slots=True, eq=False)
@@ -176,8 +179,8 @@ class MicroBatcher:
             return next(iter(self._queues), None)
         now, ends = perf_counter(), []
         for key, queue in self._queues.items():
-            end = queue[0].since + self._gathering.seconds
-            if len(queue) >= self._most(queue) or end <= now:
+            most, end = self._most(queue), queue[0].since + self._gathering.seconds
+            if most < _WORTH_WAITING or len(queue) >= most or end <= now:
                 return key
             ends.append(end)
         if ends:

@@ -38,7 +38,7 @@ class Machine:
         gathering = Gathering(self.shared, lambda: cores, seconds)
         self.of_large, self.of_small = (
             MicroBatcher(model.run, max_batch=most, max_waiting=100, in_flight=lambda: 2, gathering=gathering)
-            for model, most in ((self.large, 1), (self.small, 3))
+            for model, most in ((self.large, 3), (self.small, 4))
         )
 
     async def busy(self) -> asyncio.Task[Outputs]:
@@ -86,12 +86,12 @@ async def test_while_all_cores_are_busy_items_gather_until_another_models_batch_
 async def test_a_full_batch_waits_for_no_core() -> None:
     machine = Machine()
     await machine.busy()
-    await machine.waiting(4)
-    assert machine.small.batches == [3]
+    await machine.waiting(5)
+    assert machine.small.batches == [4]
     assert machine.of_small.waiting == 1
 
 
-async def test_an_item_that_cannot_have_company_never_waits_for_it() -> None:
+async def test_an_item_that_can_have_little_company_never_waits_for_it() -> None:
     machine = Machine()
     await machine.busy()
     second = asyncio.create_task(machine.of_large.submit(np.zeros(1)))
