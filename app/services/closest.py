@@ -91,7 +91,7 @@ class Closest:
     def _tile(self, others: Block, rows: slice, columns: slice, own: NDArray[np.int64]) -> None:
         points, row_squares = self._rows.points[rows], self._rows.squares[rows]
         other_points, other_squares = others.points[columns], others.squares[columns]
-        # |a|² + |b|² - 2ab is the product of (-2a, |a|², 1) and (b, 1, |b|²): passes over the large result cost as much.
+        # |a|² + |b|² - 2ab is the product of (-2a, |a|², 1) and (b, 1, |b|²): passes over the result cost as much.
         left = np.column_stack([-2 * points, row_squares, np.ones_like(row_squares)])
         right = np.column_stack([other_points, np.ones_like(other_squares), other_squares])
         squares = left @ right.T

@@ -71,12 +71,12 @@ def test_memory_nodes_and_cores_follow_from_the_figures() -> None:
 
 
 def test_images_take_the_service_and_triton_or_gpus() -> None:
-    on_cores = plan(Demand(faces=1, qps=60, adds=40, service_cores=1, triton_cores=10)).inference
-    assert on_cores.images == 100
-    assert on_cores.service_cores == pytest.approx(figures.SERVICE.value / 10)
-    assert on_cores.triton_cores == pytest.approx(figures.TRITON.value / 10)
+    on_cores = plan(Demand(faces=1, qps=55, adds=40, service_cores=1, triton_cores=10)).inference
+    assert on_cores.images == 95
+    assert on_cores.service_cores == pytest.approx(figures.SERVICE.value * 0.095)
+    assert on_cores.triton_cores == pytest.approx(figures.TRITON.value * 0.095)
     assert on_cores.service_replicas == -int(-on_cores.service_cores // 0.6)
-    on_gpus = plan(Demand(faces=1, qps=60, adds=40, gpu_images=50)).inference
+    on_gpus = plan(Demand(faces=1, qps=55, adds=40, gpu_images=50)).inference
     assert (on_gpus.triton_cores, on_gpus.triton_replicas) == (0, 4)
 
 
