@@ -122,9 +122,11 @@ class MicroBatcher:
 
     async def close(self, timeout: float) -> None:
         """Refuses what waits, lets batches at work finish for ``timeout`` seconds, then cancels them."""
-        self._closing = True
-        if self._gathering is not None:
+        if self._gathering is not None and not self._closing:
             self._gathering.shared.unsubscribe(self._pump)
+        if self._gathered is not None:
+            self._gathered.cancel()
+        self._closing = True
         for queue in self._queues.values():
             for entry in queue:
                 if not entry.answer.done():

@@ -94,6 +94,19 @@ def test_several_images_are_answered_in_order(service: RunningService) -> None:
         assert [[hit["id"] for hit in entry["results"]][:1] for entry in results] == [["d2"], [], ["d0"]]
 
 
+def test_images_that_share_calls_to_the_model_get_their_own_embeddings(service: RunningService) -> None:
+    with fresh_group(service, "image", "together") as group:
+        seeds = range(10)
+        for seed in seeds:
+            add(service, group, id=f"d{seed}", uri=drawing_uri(seed))
+        # More at once than one call takes, and more than are computed together.
+        body = {"images": [drawing_uri(seed) for seed in seeds], "threshold": 0, "limit": 1}
+        results = service.call("POST", f"{group}/search", body).body["search_results"]
+        found = [result["results"][0] for result in results]
+        assert [hit["id"] for hit in found] == [f"d{seed}" for seed in seeds]
+        assert min(float(hit["score"]) for hit in found) > 0.9999
+
+
 def test_an_empty_id_becomes_a_random_one_and_an_empty_tag_the_default(service: RunningService) -> None:
     with fresh_group(service, "image", "random-ids") as group:
         first = add(service, group, uri=drawing_uri(1)).body["id"]

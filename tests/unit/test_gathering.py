@@ -153,6 +153,7 @@ async def test_closing_refuses_what_gathers_and_ends_with_the_other_models_at_wo
     await machine.of_small.close(timeout=0)
     with pytest.raises(Closing):
         await waiting
+    await machine.of_small.close(timeout=0)  # twice does no harm
     machine.large.gate.set()
     await at_work
     assert machine.small.batches == []
