@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.catalogue.roles import FACE, IMAGE, Role
+from app.catalogue.roles import Role
 from loadtest.bench.bare_faces import BareFaces, BareImages
 from loadtest.bench.bare_models import Outputs, Sessions
 from loadtest.bench.photos import Scene, compose
+from loadtest.model_speed import kept_as
 from tests.photos import PHOTOS
 
 _REPOSITORY = Path("model_repository")
@@ -35,12 +36,6 @@ class _Recorder:
         """The outputs of one batch, by name."""
         self.seen[kept_as(role, batch.shape[1:3])].extend(batch)
         return self._sessions.infer(role, batch)
-
-
-def kept_as(role: Role, sides: tuple[int, ...]) -> str:
-    """The name of an array of inputs; quality and embedding look at the same chips."""
-    tensor = IMAGE if role in (Role.FACE_DETECTOR, Role.IMAGE_EMBEDDER) else FACE
-    return f"{tensor}_{sides[0]}x{sides[1]}"
 
 
 def main() -> None:

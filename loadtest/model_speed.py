@@ -26,7 +26,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from app.catalogue.layout import CONFIG_FILE, MODEL_FILE
-from app.catalogue.roles import Role
+from app.catalogue.roles import FACE, IMAGE, Role
 from loadtest.model_differences import differences
 from loadtest.model_sessions import CPU, CUDA, Way, alternated, halved, opened, outputs, placement, speed, used_memory
 from loadtest.model_tables import Measured, tables
@@ -128,7 +128,7 @@ def _measure(
             one.memory[count] = after - before
     one.nodes = placement(model, way, next(iter(batches.values())))
     for sides in _CASES[role]:
-        items = _items(role, sides, inputs)
+        items = inputs.get(kept_as(role, sides))
         if items is not None and (way.provider == CUDA or way.half):
             reference = outputs(opened(plain, Way("CPU", CPU, threads=0)), items, _TOGETHER)
             moved = differences(role, reference, outputs(sessions[0], items, _TOGETHER))
@@ -164,7 +164,7 @@ def _largest_batch(config: str) -> int:
 def _batches(role: Role, most: int, inputs: _Inputs) -> Iterator[tuple[str, NDArray[Any]]]:
     """Batches of what the model is really asked, or of noise, with their names."""
     for sides, sizes in _CASES[role].items():
-        items = _items(role, sides, inputs)
+        items = inputs.get(kept_as(role, sides))
         if items is None:
             items = np.random.default_rng(7).integers(0, 256, (8, *sides, 3), dtype=np.uint8)
         for size in sizes:
@@ -172,12 +172,13 @@ def _batches(role: Role, most: int, inputs: _Inputs) -> Iterator[tuple[str, NDAr
                 yield f"{_size(sides)} {size}", np.ascontiguousarray(items[np.arange(size) % len(items)])
 
 
-def _items(role: Role, sides: tuple[int, int], inputs: _Inputs) -> NDArray[Any] | None:
-    kind = "IMAGE" if role in (Role.FACE_DETECTOR, Role.IMAGE_EMBEDDER) else "FACE"
-    return inputs.get(f"{kind}_{_size(sides)}")
+def kept_as(role: Role, sides: tuple[int, ...]) -> str:
+    """The name that `loadtest.model_inputs` gives an array; quality and embedding look at the same chips."""
+    tensor = IMAGE if role in (Role.FACE_DETECTOR, Role.IMAGE_EMBEDDER) else FACE
+    return f"{tensor}_{_size(sides)}"
 
 
-def _size(sides: tuple[int, int]) -> str:
+def _size(sides: tuple[int, ...]) -> str:
     return f"{sides[0]}x{sides[1]}"
 
 

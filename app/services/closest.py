@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from app.services.distances import squared_distances
 from app.store.records import Metric
 
 _ROWS = 1024
@@ -91,10 +92,7 @@ class Closest:
     def _tile(self, others: Block, rows: slice, columns: slice, own: NDArray[np.int64]) -> None:
         points, row_squares = self._rows.points[rows], self._rows.squares[rows]
         other_points, other_squares = others.points[columns], others.squares[columns]
-        # |a|² + |b|² - 2ab is the product of (-2a, |a|², 1) and (b, 1, |b|²): passes over the result cost as much.
-        left = np.column_stack([-2 * points, row_squares, np.ones_like(row_squares)])
-        right = np.column_stack([other_points, np.ones_like(other_squares), other_squares])
-        squares = left @ right.T
+        squares = squared_distances(points, row_squares, other_points, other_squares)
         # More than its rounding error with that of its terms, which is (1.5 D + 2) eps of the squared lengths (Higham,
         # Accuracy and Stability, section 3.1).
         error = 4 * points.shape[1] * np.finfo(np.float32).eps * (row_squares + other_squares.max())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,10 +48,33 @@ def measures_between(metric: Metric, ones: NDArray[np.float32], others: NDArray[
         other_points /= np.linalg.norm(other_points, axis=1, keepdims=True)
         cosines = points @ other_points.T
         return np.clip(cosines, -1.0, 1.0, out=cosines)
-    # |a|² + |b|² - 2ab is the product of (-2a, |a|², 1) and (b, 1, |b|²): passes over the large result cost most.
-    own = np.einsum("nd,nd->n", points, points)[:, np.newaxis]
-    theirs = np.einsum("nd,nd->n", other_points, other_points)[:, np.newaxis]
-    left = np.hstack([-2 * points, own, np.ones_like(own)])
-    right = np.hstack([other_points, np.ones_like(theirs), theirs])
-    squares: NDArray[np.float64] = left @ right.T
+    squares: NDArray[np.float64] = squared_distances(points, _squares(points), other_points, _squares(other_points))
     return np.sqrt(np.maximum(squares, 0.0, out=squares), out=squares)
+
+
+def squared_distances(
+    ones: NDArray[np.floating],
+    squares: NDArray[np.floating],
+    others: NDArray[np.floating],
+    other_squares: NDArray[np.floating],
+) -> NDArray[Any]:
+    """|a|² + |b|² - 2ab of each pair, in the precision of what is given; rounding may make it a little less than zero.
+
+    As one product, of (-2a, |a|², 1) and (b, 1, |b|²): passes over the large result cost as much.
+
+    Args:
+        ones: [N, D].
+        squares: [N], their squared lengths.
+        others: [M, D].
+        other_squares: [M], likewise.
+
+    Returns:
+        [N, M].
+    """
+    left = np.column_stack([-2 * ones, squares, np.ones_like(squares)])
+    right = np.column_stack([others, np.ones_like(other_squares), other_squares])
+    return np.asarray(left @ right.T)
+
+
+def _squares(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.einsum("nd,nd->n", points, points))
