@@ -21,7 +21,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 MIB = 1024 * 1024
-_TRITON = r"(dns:)?(\[[0-9A-Fa-f:.]+\]|[^/\s,:\[\]]+):\d{1,5}"
+_TRITON = r"(dns:)?(\[[0-9A-Fa-f:.]+\]|[^/\s,:\[\]]+):\d{1,5}(/\d{1,5})?"
 
 
 def setting(default: Any, doc: str, *, least: float | None = None, most: float | None = None, shown: str = "") -> Any:
@@ -104,7 +104,8 @@ class Settings:
     triton_url: str = setting(
         "",
         "host:port of Triton's gRPC endpoint, or several, separated by commas; dns:host:port stands for a server at "
-        "each address of the name; empty starts the embedded server.",
+        "each address of the name; host:port/port adds the port of its HTTP endpoint, to which batches go then; empty "
+        "starts the embedded server.",
     )
     triton_python: Path = setting(
         PROJECT / ".venv-triton" / "bin" / "python",
@@ -278,7 +279,8 @@ class Settings:
                 "TRITON_URL",
                 settings.triton_url,
                 rf"{_TRITON}(\s*,\s*{_TRITON})*",
-                "host:port of the gRPC endpoint, without http://, or several, separated by commas",
+                "host:port of the gRPC endpoint, without http://, or host:port/port with that of the HTTP endpoint, or "
+                "several of them, separated by commas",
             ),
             ("TRACES_URL", settings.traces_url, r"https?://[^\s?#@]+", "a URL such as http://collector:4318"),
             *(

@@ -279,7 +279,7 @@ async def _start_engines(
         engines.milvus_uri = (await stack.enter_async_context(engine)).uri
 
     async def triton() -> None:
-        engines.triton_url = (await start_triton(settings, stack)).url
+        engines.triton_url = (await start_triton(settings, stack)).entry
 
     try:
         async with asyncio.TaskGroup() as group:

@@ -91,7 +91,7 @@ class _Workers:
                 folder = imports_folder(settings)
                 stack.callback((await asyncio.to_thread(taken_alone, folder)).close)
                 if settings.embedded_triton:
-                    self._triton_url = (await start_triton(settings, stack)).url
+                    self._triton_url = (await start_triton(settings, stack)).entry
                 workers = [_Worker(number, self._command) for number in range(1, settings.workers + 1)]
                 stack.push_async_callback(self._end, workers)
                 await asyncio.gather(*(worker.start() for worker in workers))

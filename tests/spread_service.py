@@ -32,7 +32,7 @@ def spread_service(folder: Path, service: RunningService) -> Iterator[Spread]:
     """Starts it beside another service, whose Triton it uses as well."""
     with Collector().running() as collector, second_triton(folder) as triton:
         first = own_triton(service)
-        settings = {"triton_url": f"{first},{triton.url}", "traces_url": collector.url}
+        settings = {"triton_url": f"{first},{triton.entry}", "traces_url": collector.url}
         with RunningService(folder / "data", **settings) as spread:
             yield Spread(spread, first, triton, collector)
 

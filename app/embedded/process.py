@@ -19,6 +19,7 @@ from app.errors import OperatorError
 
 _LAUNCHER = Path(__file__).with_name("launch.py")
 _LOG_BYTES = 8 * 1024 * 1024
+_POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,14 +175,14 @@ class SupervisedProcess:
 
     async def _ended(self, program: Program, process: subprocess.Popen[bytes]) -> None:
         """Waits until the program has ended, or cannot work any more."""
+        exit_ = asyncio.create_task(_exited(process))
         watch = asyncio.create_task(trouble(process.pid, self._answers)) if self._answers is not None else None
         try:
-            while process.poll() is None:
-                await asyncio.sleep(0.1)
-                if watch is not None and watch.done():
-                    self._log.error("%s %s: it is killed and started again", program.name, watch.result())
-                    return
+            await asyncio.wait({exit_} if watch is None else {exit_, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if not exit_.done() and watch is not None:
+                self._log.error("%s %s: it is killed and started again", program.name, watch.result())
         finally:
+            exit_.cancel()
             if watch is not None:
                 watch.cancel()
 
@@ -200,3 +201,21 @@ class SupervisedProcess:
             os.killpg(process.pid, signal.SIGKILL)
         await asyncio.to_thread(process.wait)
         self._process = None
+
+
+async def _exited(process: subprocess.Popen[bytes]) -> None:
+    """Returns once a child has ended: the kernel tells, where it has a descriptor left for that."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except OSError:
+        while process.poll() is None:
+            await asyncio.sleep(_POLL_S)
+        return
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        while process.poll() is None:
+            await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)

@@ -184,6 +184,11 @@ class EmbeddedTriton:
         return f"{_LOOPBACK}:{self._chosen[1]}"
 
     @property
+    def entry(self) -> str:
+        """As an entry of ``LIKENESS_TRITON_URL``: with the HTTP endpoint, to which batches go."""
+        return f"{self.url}/{self._chosen[0]}"
+
+    @property
     def metrics_url(self) -> str:
         """Where Prometheus finds its metrics."""
         return f"http://{_LOOPBACK}:{self._chosen[2]}/metrics"

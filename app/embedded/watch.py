@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,17 +36,17 @@ class _Group:
     stopped: bool
 
     @classmethod
-    def of(cls, group: int) -> _Group:
+    def of(cls, group: int, among: Iterable[int]) -> _Group:
         members: set[int] = set()
         ticks, stopped = 0, False
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdecimal():
-                with suppress(FileNotFoundError, ProcessLookupError):
-                    fields = (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-                    if int(fields[2]) == group and fields[0] != "Z":
-                        members.add(int(entry.name))
-                        ticks += int(fields[11]) + int(fields[12])
-                        stopped = stopped or fields[0] == "T"
+        for process in among:
+            with suppress(FileNotFoundError, ProcessLookupError):
+                told = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+                fields = told.rpartition(")")[2].split()
+                if int(fields[2]) == group and fields[0] != "Z":
+                    members.add(process)
+                    ticks += int(fields[11]) + int(fields[12])
+                    stopped = stopped or fields[0] == "T"
         return cls(frozenset(members), ticks / _TICKS, stopped)
 
 
@@ -66,7 +66,8 @@ async def trouble(group: int, answers: Callable[[], Awaitable[None]]) -> str:
     missed, since = 0, time.monotonic()
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
-        answered, now = await _answered(answers), await _looked(group)
+        # Only at those of the first look: a machine may have thousands of processes.
+        answered, now = await _answered(answers), await _looked(group, first.members if first is not None else None)
         if answered is None or now is None or first is None or before is None:
             # For want of open files here nothing can be told of it.
             first, before, missed, since = first or now, before or now, 0, time.monotonic()
@@ -83,9 +84,13 @@ async def trouble(group: int, answers: Callable[[], Awaitable[None]]) -> str:
             missed, since, before = 0, time.monotonic(), now
 
 
-async def _looked(group: int) -> _Group | None:
+async def _looked(group: int, members: Iterable[int] | None = None) -> _Group | None:
+    def look() -> _Group:
+        everybody = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+        return _Group.of(group, members if members is not None else everybody)
+
     try:
-        return await asyncio.to_thread(_Group.of, group)
+        return await asyncio.to_thread(look)
     except OSError:
         return None
 

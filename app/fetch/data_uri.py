@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import binascii
 import urllib.parse
 from contextlib import suppress
 from typing import Final
+
+import pybase64
 
 from app.errors import TooLarge, UnsupportedUri
 
@@ -38,15 +39,15 @@ def decode_data_uri(uri: str, *, max_bytes: int) -> bytes:
     if len(payload) <= _encoded_length(max_bytes):
         # Nearly all come without anything that must be tolerated, and to look for that takes longer than to decode.
         with suppress(ValueError):
-            return binascii.a2b_base64(payload, strict_mode=True)
+            return pybase64.b64decode(payload, validate=True)
     if "%" in payload:
         payload = urllib.parse.unquote(payload, errors="replace")
     payload = payload.translate(_WHITESPACE).rstrip("=")
     if len(payload) > _encoded_length(max_bytes):
         raise TooLarge(f"The data URI's image is larger than {max_bytes} bytes. Send a smaller one.")
     try:
-        return binascii.a2b_base64(payload + "=" * (-len(payload) % 4), strict_mode=True)
-    except ValueError as error:  # also binascii.Error, and characters beyond ASCII
+        return pybase64.b64decode(payload + "=" * (-len(payload) % 4), validate=True)
+    except ValueError as error:  # binascii.Error is one
         raise UnsupportedUri(
             "The data URI's base64 is malformed. Use the standard alphabet (A–Z a–z 0–9 + /)."
         ) from error

@@ -1,4 +1,4 @@
-"""One connection to Triton: arrays in, arrays out, foreign errors translated."""
+"""One Triton server: arrays in, arrays out, foreign errors translated."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import itertools
 import logging
 import re
 import secrets
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,7 +22,9 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from app.catalogue.configs import ECHO
 from app.errors import BackendUnavailable, DeadlineExceeded, InternalError
-from app.inference.shared_memory import SharedRegions
+from app.inference.addresses import Address
+from app.inference.http_calls import HttpCalls
+from app.inference.shared_memory import Region, SharedRegions
 from app.traces import current_trace
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -49,15 +51,16 @@ class ServerFault(Exception):
 
 
 class TritonClient:
-    """Speaks gRPC to one Triton server.
+    """Speaks gRPC to one Triton server, and HTTP for its batches where it is told the address of that.
 
     Args:
-        url: ``host:port`` of the gRPC endpoint.
+        address: of the server.
         timeout: seconds that one call may take.
     """
 
-    def __init__(self, url: str, *, timeout: float) -> None:
-        self._url = url
+    def __init__(self, address: Address, *, timeout: float) -> None:
+        self._url = address.grpc
+        self._http = HttpCalls(address.http, timeout=timeout, lost=self._lose) if address.http else None
         self._timeout = timeout
         self._client: Any = None
         self._regions: SharedRegions
@@ -80,6 +83,8 @@ class TritonClient:
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.wait([self._watcher])
+        if self._http is not None:
+            self._http.close()
         await self._regions.close()
         await self._client.close()
 
@@ -89,6 +94,9 @@ class TritonClient:
         # The watcher is told a little late.
         self._notice(self._client._channel.get_state())
         return self._losses
+
+    def _lose(self) -> None:
+        self._losses += 1
 
     def _notice(self, state: grpc.ChannelConnectivity) -> None:
         ready = state is grpc.ChannelConnectivity.READY
@@ -127,53 +135,64 @@ class TritonClient:
             ServerFault: the server failed in some other way.
             InternalError: the model refused the batch.
         """
-        wanted = [InferRequestedOutput(name) for name in (*outputs, *([ECHO] if echoes else []))]
         number = next(self._numbers) if echoes else None
         trace = current_trace()
         items = len(next(iter(inputs.values())))
         told: dict[str, str | int] = {"server.address": self._url, "likeness.model": model, "likeness.batch": items}
         try:
-            with trace.call(f"triton {model}", told) if trace is not None else nullcontext() as headers:
-                result = await self._answer(model, inputs, wanted, number, headers)
+            with trace.call(f"triton {model}", told) if trace is not None else nullcontext({}) as headers:
+                result = await self._answer(model, inputs, outputs, number, headers)
         except (InferenceServerException, grpc.RpcError) as error:
             raise _translated(error, model) from error
-        arrays = {}
         for name in outputs:
-            array = result.as_numpy(name)
-            if array is None:
+            if name not in result:
                 message = f"The model {model} answered without its output {name}."
                 raise InternalError(message)
-            arrays[name] = np.asarray(array)
-        echo = result.as_numpy(ECHO) if echoes else None
+        arrays = {name: result[name] for name in outputs}
+        echo = result.get(ECHO)
         if any(len(array) != items for array in arrays.values()) or (echo is not None and np.any(echo != number)):
             _log.error("Triton answered a call to the model %s with the answer to another one", model)
             raise BackendUnavailable(f"The model {model} is not available at the moment: try again later.")
         return arrays
 
     async def _answer(
-        self,
-        model: str,
-        inputs: Arrays,
-        wanted: list[InferRequestedOutput],
-        number: int | None,
-        headers: dict[str, str] | None,
-    ) -> Any:
+        self, model: str, inputs: Arrays, outputs: Sequence[str], number: int | None, headers: dict[str, str]
+    ) -> dict[str, NDArray[Any]]:
         """One call, its inputs in memory shared with the server where it shares any."""
+        parameters = {} if number is None else {ECHO: number}
+        wanted, options = [*outputs, *parameters], {"parameters": parameters, "headers": headers}
         regions = self._regions_of_this_server()
-        options: dict[str, Any] = {"client_timeout": self._timeout, "headers": headers}
-        if number is not None:
-            options["parameters"] = {ECHO: number}
-        async with AsyncExitStack() as held:
-            tensors = [await _shared(held, regions, name, array) for name, array in inputs.items()]
-            if all(tensors):
+        async with regions.holding(inputs.values()) as held:
+            if held is not None:
                 try:
-                    return await self._client.infer(model, tensors, outputs=wanted, **options)
+                    return await self._call(model, inputs, wanted, held, options)
                 except (InferenceServerException, grpc.RpcError) as error:
                     if "shared memory" not in str(error):
                         raise
                     regions.forget()  # it is another server already, which has mapped none of them
-        tensors = [_by_value(name, array) for name, array in inputs.items()]
-        return await self._client.infer(model, tensors, outputs=wanted, **options)
+        return await self._call(model, inputs, wanted, None, options)
+
+    async def _call(
+        self,
+        model: str,
+        inputs: Arrays,
+        outputs: Sequence[str],
+        regions: Sequence[Region] | None,
+        options: dict[str, Any],
+    ) -> dict[str, NDArray[Any]]:
+        if self._http is not None:
+            return await self._http.infer(model, inputs, outputs, regions=regions, **options)
+        places: Iterable[Region | None] = regions if regions is not None else itertools.repeat(None)
+        tensors = [_tensor(*each, place) for each, place in zip(inputs.items(), places, strict=False)]
+        result = await self._client.infer(
+            model,
+            tensors,
+            outputs=[InferRequestedOutput(name) for name in outputs],
+            client_timeout=self._timeout,
+            **options,
+        )
+        answered = ((name, result.as_numpy(name)) for name in outputs)
+        return {name: np.asarray(array) for name, array in answered if array is not None}
 
     def _regions_of_this_server(self) -> SharedRegions:
         losses = self.losses
@@ -222,6 +241,8 @@ class TritonClient:
             DeadlineExceeded: it took longer than the timeout.
         """
         try:
+            if self._http is not None:  # a third of the time, and the same way that batches go
+                return await self._http.ready(model, timeout=timeout)
             return bool(await self._client.is_model_ready(model, client_timeout=timeout))
         except (InferenceServerException, grpc.RpcError) as error:
             if _status(error) in _DOWN - {"StatusCode.NOT_FOUND"} or _status(error) == _LATE:
@@ -229,18 +250,12 @@ class TritonClient:
             return False
 
 
-async def _shared(held: AsyncExitStack, regions: SharedRegions, name: str, array: NDArray[Any]) -> InferInput | None:
-    region = await held.enter_async_context(regions.holding(array))
+def _tensor(name: str, array: NDArray[Any], region: Region | None) -> InferInput:
+    tensor = InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
     if region is None:
-        return None
-    tensor = InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-    tensor.set_shared_memory(region.name, array.nbytes)
-    return tensor
-
-
-def _by_value(name: str, array: NDArray[Any]) -> InferInput:
-    tensor = InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-    tensor.set_data_from_numpy(array)
+        tensor.set_data_from_numpy(array)
+    else:
+        tensor.set_shared_memory(region.name, array.nbytes)
     return tensor
 
 

@@ -41,9 +41,9 @@ class SharedCores:
 class Gathering:
     """When items that gain from company wait for it.
 
-    A call takes processor time of its own, whatever is in it. While every core has a batch, one that is not full yet
-    gains nothing by being sent at once, for it would only take turns with those: it may as well grow. No core idles for
-    it, so it costs no throughput, and nothing at all on a machine that is not busy.
+    A call takes processor time of its own, whatever is in it. While every core has a batch, and one more lies ready for
+    the first that is free, another that is not full yet gains nothing by being sent at once: it may as well grow. No
+    core idles for it, so it costs no throughput, and nothing at all on a machine that is not busy.
 
     Attributes:
         shared: by all models that use the same cores.
@@ -58,4 +58,4 @@ class Gathering:
     @property
     def pays(self) -> bool:
         """Whether waiting costs nothing at this moment."""
-        return self.shared.at_work >= self.cores()
+        return self.shared.at_work > self.cores()

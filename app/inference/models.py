@@ -252,7 +252,7 @@ class ServedModel(Generic[SpecT]):
         Raises:
             BackendUnavailable: Triton or the model does not answer.
         """
-        spec, _ = await self._patiently(self._opened)
+        spec, _ = await self._open_now()
         return spec
 
     async def infer(self, item: NDArray[Any]) -> Inference[SpecT]:
@@ -263,7 +263,7 @@ class ServedModel(Generic[SpecT]):
             Closing: the service is shutting down.
             BackendUnavailable: Triton or the model does not answer, or the model was replaced meanwhile.
         """
-        spec, batcher = await self._patiently(self._opened)
+        spec, batcher = await self._open_now()
         return Inference(await batcher.submit(item), spec)
 
     async def ready(self, *, timeout: float) -> bool:
@@ -281,6 +281,16 @@ class ServedModel(Generic[SpecT]):
             await self._batcher.close(_CLOSE_TIMEOUT_S)
         if self._closing:
             await asyncio.wait(self._closing)
+
+    async def _open_now(self) -> tuple[SpecT, MicroBatcher]:
+        # A request asks several times, and nearly always the answer is there.
+        told = self._servers.told_lately(self.name)
+        if told is None or self._told is None or told.identity != self._told.identity:
+            return await self._patiently(self._opened)
+        assert self._spec is not None
+        assert self._batcher is not None
+        self._gone_since = None
+        return self._spec, self._batcher
 
     async def _opened(self) -> tuple[SpecT, MicroBatcher]:
         told = await self._servers.told(self.name)

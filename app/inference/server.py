@@ -13,6 +13,7 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from app.errors import BackendUnavailable, DeadlineExceeded, InternalError
+from app.inference.addresses import Address
 from app.inference.client import Arrays, ServerFault, TritonClient
 from app.inference.identity import Told, told
 
@@ -211,7 +212,7 @@ class TritonServer:
         ejections: how often it stopped answering so far.
 
     Args:
-        address: as above.
+        address: where it is.
         models: names of the models that it is asked for.
         timeout: seconds that one inference may take.
         looked: called after each look.
@@ -220,14 +221,14 @@ class TritonServer:
 
     def __init__(
         self,
-        address: str,
+        address: Address,
         models: Sequence[str],
         *,
         timeout: float,
         looked: Callable[[TritonServer], None],
         may_eject: Callable[[TritonServer], bool],
     ) -> None:
-        self.address = address
+        self.address = address.grpc
         self.reachable: bool | None = None
         self.differs = ""
         self.ejections = 0

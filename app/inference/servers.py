@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +14,7 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from app.errors import BackendUnavailable, DeadlineExceeded, InternalError
-from app.inference.addresses import entries, resolved, unique
+from app.inference.addresses import Address, entries, resolved, unique
 from app.inference.client import Arrays, ServerFault
 from app.inference.identity import Told, difference
 from app.inference.server import Replica, TritonServer
@@ -64,7 +64,7 @@ class TritonServers:
         self._log = logging.getLogger("likeness.triton")
 
     async def __aenter__(self) -> Self:
-        await self._admit(unique(entry.text for entry in self._entries if not entry.several))
+        await self._admit(unique(entry.address(entry.host) for entry in self._entries if not entry.several))
         if any(entry.several for entry in self._entries):
             self._resolver = asyncio.create_task(self._resolve())
         return self
@@ -98,6 +98,11 @@ class TritonServers:
         """
         await self._pick(model, set())
         return self._in_use[model]
+
+    def told_lately(self, model: str) -> Told | None:
+        """The same, where nobody has to be asked for it; else None."""
+        server = self._least_busy(model, frozenset()) if self._decided.is_set() else None
+        return self._in_use[model] if server is not None and server.replicas[model].is_fresh else None
 
     async def ready(self, model: str, *, timeout: float) -> bool:
         """Whether some server serves the model at this moment."""
@@ -165,14 +170,14 @@ class TritonServers:
                 server.look_soon()
             self._settle_and_tell()
 
-    def _candidates(self, model: str, failed: set[Replica]) -> Iterator[TritonServer]:
+    def _candidates(self, model: str, failed: Set[Replica]) -> Iterator[TritonServer]:
         if model not in self._in_use:
             return
         for server in self.servers:
             if server.serves(model) and server.replicas[model] not in failed:
                 yield server
 
-    def _least_busy(self, model: str, failed: set[Replica]) -> TritonServer | None:
+    def _least_busy(self, model: str, failed: Set[Replica]) -> TritonServer | None:
         candidates = list(self._candidates(model, failed))
         if len(candidates) <= 1:  # the usual case, and this is asked several times for each image
             return candidates[0] if candidates else None
@@ -186,12 +191,12 @@ class TritonServers:
 
         return min(candidates, key=work, default=None)
 
-    async def _admit(self, addresses: Sequence[str]) -> None:
+    async def _admit(self, addresses: Sequence[Address]) -> None:
         for address in addresses:
             server = TritonServer(
                 address, self._models, timeout=self._timeout, looked=self._looked, may_eject=self._has_others
             )
-            self._servers[address] = await server.__aenter__()
+            self._servers[address.grpc] = await server.__aenter__()
 
     def _has_others(self, server: TritonServer) -> bool:
         return any(other.reachable and not other.differs for other in self.servers if other is not server)
@@ -260,7 +265,8 @@ class TritonServers:
 
     async def _resolve(self) -> None:
         while True:
-            addresses, known = [], True
+            addresses: list[Address] = []
+            known = True
             for entry in self._entries:
                 try:
                     addresses += await resolved(entry)
@@ -272,10 +278,11 @@ class TritonServers:
                         reason = " ".join(str(error).split()) or "no answer in time"
                         self._log.error("The name %s of Triton servers cannot be resolved: %s", entry.host, reason)
             wanted = unique(addresses)
-            await self._admit([address for address in wanted if address not in self._servers])
+            await self._admit([address for address in wanted if address.grpc not in self._servers])
             # Of a name that cannot be resolved now, and of one without addresses, the servers are kept.
+            here = {address.grpc for address in wanted}
             for address in [*self._servers] if known and wanted else []:
-                if address not in wanted:
+                if address not in here:
                     self._retire(self._servers.pop(address))
             if not self._servers:
                 self._decided.set()

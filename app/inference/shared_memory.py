@@ -8,7 +8,7 @@ import mmap
 import os
 import secrets
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,26 +83,32 @@ class SharedRegions:
         self._shared = _FOLDER.is_dir()
 
     @asynccontextmanager
-    async def holding(self, array: NDArray[Any]) -> AsyncIterator[Region | None]:
-        """A region that holds the array until the block ends; None where the server shares no memory with us.
+    async def holding(self, arrays: Iterable[NDArray[Any]]) -> AsyncIterator[list[Region] | None]:
+        """Regions that hold the arrays until the block ends; None where the server shares no memory with us.
 
-        A call that is given up may still be read by the server when its region is filled anew. Its answer is thrown
+        A call that is given up may still be read by the server when its regions are filled anew. Its answer is thrown
         away, so nobody sees what came out of it.
 
         Raises:
             InferenceServerException, grpc.RpcError: the server does not answer.
         """
         server = self._server
-        region = await self._taken(array.nbytes)
-        if region is None:
-            yield None
-            return
+        regions: list[Region] = []
         try:
-            region.fill(array)
-            yield region
+            for array in arrays:
+                region = await self._taken(array.nbytes)
+                if region is None:
+                    break
+                regions.append(region)
+                region.fill(array)
+            else:
+                yield regions
+                return
+            yield None
         finally:
             if server == self._server:
-                self._free[region.size].append(region)
+                for region in regions:
+                    self._free[region.size].append(region)
 
     async def _taken(self, nbytes: int) -> Region | None:
         if not self._shared:

@@ -30,7 +30,7 @@ from app.vision.close_up import (
 )
 from app.vision.detection import BoxedFace, Face, faces_from_candidates, largest_first, without_doubles
 from app.vision.homography import Matrix, inverse, mapped
-from app.vision.letterbox import Letterbox, letterbox
+from app.vision.letterbox import Letterbox, fits, letterbox
 from app.vision.orientation import expected_landmarks, roll
 from app.vision.quadrilateral import Quadrilateral
 from app.vision.quarters import QUARTERS
@@ -71,9 +71,9 @@ class FaceFinder:
     async def faces(self, image: OpenImage) -> list[Face]:
         """The faces of an image, largest first; all of it is decoded where one of them needs that."""
         spec = await self._detector.spec()
-        frame = await self._source.in_thread(
-            partial(letterbox, image.pixels, long_side=spec.input_long_side, multiple=spec.input_multiple)
-        )
+        shape = {"long_side": spec.input_long_side, "multiple": spec.input_multiple}
+        boxed = partial(letterbox, image.pixels, **shape)
+        frame = boxed() if fits(image.pixels, **shape) else await self._source.in_thread(boxed)
         frame = frame.rescaled(image.scale)
         quarter, found = 0, await self._detected(image, frame, 0, spec)
         if not found:

@@ -46,21 +46,24 @@ class _Caller:
     vectors: NDArray[np.float32]
     bound: float
     answer: asyncio.Future[list[Measured]]
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
 
 
 @dataclass(slots=True, eq=False)
 class _Lane:
-    """Searches of the same terms: the calls under way, and who came meanwhile."""
+    """Searches of the same terms: the calls under way, whether another is about to begin, and who waits for one."""
 
     under_way: int = 0
+    due: bool = False
     waiting: deque[_Caller] = field(default_factory=deque)
 
 
 class MergedSearches:
     """Searches of one group.
 
-    A search goes at once where no other of its terms is under way. Those that come meanwhile wait, and go together as
-    soon as one ends. Each is answered by a call that began after it came, so it sees every write answered before; and
+    A search goes at once where no other of its terms is under way, with those that come in the same turn of the loop:
+    faces that shared a call to their model come together. Those that come meanwhile wait, and go together as soon as
+    one ends. Each is answered by a call that began after it came, so it sees every write answered before; and
     its caller holds the group's lock until its answer is there, so no write runs beside a call that somebody waits for.
     A waiting writer lets no further reader in, so that it waits only for those that were there before it.
 
@@ -83,34 +86,46 @@ class MergedSearches:
     async def search(self, terms: SearchTerms, vectors: NDArray[np.float32], bound: float) -> list[Measured]:
         """Nearest rows of each vector; see ``Engine.search``. The caller holds the group's lock."""
         lane = self._lanes.setdefault(terms, _Lane())
-        if lane.under_way < self._profile.searches_at_once:
-            lane.under_way += 1
-            try:
-                return await self._ask(terms, vectors, bound)
-            finally:
-                self._go_on(terms, lane)
-        caller = _Caller(vectors, bound, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        caller = _Caller(vectors, bound, loop.create_future())
         lane.waiting.append(caller)
+        if lane.under_way < self._profile.searches_at_once and not lane.due:
+            lane.due = True
+            loop.call_soon(self._begin, terms, lane)
         try:
             return await caller.answer
         finally:
             if caller.answer.done() and not caller.answer.cancelled():
                 caller.answer.exception()  # marks it as seen, where the cancellation came in the same moment
 
+    def _begin(self, terms: SearchTerms, lane: _Lane) -> None:
+        """Starts as many calls as there may be, and spreads who waits over them."""
+        lane.due = False
+        while (free := self._profile.searches_at_once - lane.under_way) > 0:
+            batch = self._next_batch(terms, lane, most=-(-len(lane.waiting) // free))
+            if not batch:
+                break
+            lane.under_way += 1
+            self._start(terms, lane, batch)
+        self._forget_if_idle(terms, lane)
+
     def _go_on(self, terms: SearchTerms, lane: _Lane) -> None:
         """Starts the next call in the place of one that has ended."""
-        batch = self._next_batch(terms, lane)
+        batch = self._next_batch(terms, lane, most=len(lane.waiting))
         if batch:
             self._start(terms, lane, batch)
             return
         lane.under_way -= 1
-        if not lane.under_way:
-            del self._lanes[terms]
+        self._forget_if_idle(terms, lane)
+
+    def _forget_if_idle(self, terms: SearchTerms, lane: _Lane) -> None:
+        if not (lane.under_way or lane.due or lane.waiting):
+            self._lanes.pop(terms, None)
 
     def _start(self, terms: SearchTerms, lane: _Lane, batch: list[_Caller]) -> None:
-        # In no request's context: what one carries, such as its stopwatch, is not that of the others.
-        work = self._answer(terms, batch)
-        task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+        # Several are in no request's context: what one carries, such as its stopwatch, is not that of the others.
+        context = batch[0].context if len(batch) == 1 else contextvars.Context()
+        task = asyncio.get_running_loop().create_task(self._answer(terms, batch), context=context)
         self._tasks.add(task)
 
         def ended(_: asyncio.Task[None]) -> None:  # also where the task was cancelled before it began
@@ -155,11 +170,11 @@ class MergedSearches:
             else:
                 await self._answer(terms, [caller])
 
-    def _next_batch(self, terms: SearchTerms, lane: _Lane) -> list[_Caller]:
+    def _next_batch(self, terms: SearchTerms, lane: _Lane, *, most: int) -> list[_Caller]:
         batch: list[_Caller] = []
         hits = self._profile.rows_per_answer if terms.whole else self._profile.ids_per_answer
         queries = min(self._profile.queries_per_call, hits // terms.size)
-        while lane.waiting:
+        while lane.waiting and len(batch) < most:
             caller = lane.waiting[0]
             if not caller.answer.done():
                 if batch and queries < len(caller.vectors):

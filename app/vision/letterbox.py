@@ -54,6 +54,12 @@ class Letterbox:
         return np.asarray(turned_back(points, self.quarters, width, height) / [self.scale_x, self.scale_y])
 
 
+def fits(image: NDArray[np.uint8], *, long_side: int, multiple: int) -> bool:
+    """Whether ``letterbox`` returns the image as it is, which takes no time."""
+    sides = image.shape[:2]
+    return max(sides) == long_side and not any(side % multiple for side in sides)
+
+
 def letterbox(image: NDArray[np.uint8], *, long_side: int, multiple: int) -> Letterbox:
     """Scales an image so that its long side is ``long_side`` and pads both sides to a ``multiple`` with black.
 

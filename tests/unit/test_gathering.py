@@ -1,4 +1,4 @@
-"""Batches that are not full wait for company while every core is busy, and for nothing else."""
+"""Batches that are not full wait for company while every core is busy and has one more to come, and for nothing else."""
 
 from __future__ import annotations
 
@@ -32,21 +32,26 @@ class Model:
 class Machine:
     """Two models, each with one instance, on one core."""
 
+    second: asyncio.Task[Outputs]
+
     def __init__(self, *, seconds: float = FOREVER_S, cores: int = 1) -> None:
         self.shared = SharedCores()
         self.large, self.small = Model(), Model()
         gathering = Gathering(self.shared, lambda: cores, seconds)
         self.of_large, self.of_small = (
-            MicroBatcher(model.run, max_batch=most, max_waiting=100, in_flight=lambda: 2, gathering=gathering)
+            MicroBatcher(model.run, max_batch=most, max_waiting=100, in_flight=lambda: 3, gathering=gathering)
             for model, most in ((self.large, 3), (self.small, 4))
         )
 
     async def busy(self) -> asyncio.Task[Outputs]:
-        """Has the large model work on something until its gate opens."""
-        task = asyncio.create_task(self.of_large.submit(np.zeros(1)))
-        await turns()
-        assert self.large.batches == [1]
-        return task
+        """Has the large model work on one batch until its gate opens, with a second one behind it; gives the first."""
+        tasks = []
+        for _ in range(2):
+            tasks.append(asyncio.create_task(self.of_large.submit(np.zeros(1))))
+            await turns()
+        assert self.large.batches == [1, 1]
+        self.second = tasks[1]
+        return tasks[0]
 
     async def waiting(self, count: int = 1) -> list[asyncio.Task[Outputs]]:
         """Gives the small model something to do."""
@@ -60,7 +65,7 @@ async def turns(count: int = 5) -> None:
         await asyncio.sleep(0)
 
 
-async def test_an_item_goes_at_once_while_a_core_is_free() -> None:
+async def test_an_item_goes_at_once_while_a_core_has_nothing_to_do_next() -> None:
     machine = Machine(cores=2)
     await machine.busy()
     await machine.waiting()
@@ -75,7 +80,7 @@ async def test_while_all_cores_are_busy_items_gather_until_another_models_batch_
     assert machine.small.batches == []
     assert machine.of_small.waiting == 2
     machine.large.gate.set()
-    await at_work
+    await asyncio.gather(at_work, machine.second)
     await turns()
     assert machine.small.batches == [2]
     machine.small.gate.set()
@@ -96,7 +101,7 @@ async def test_an_item_that_can_have_little_company_never_waits_for_it() -> None
     await machine.busy()
     second = asyncio.create_task(machine.of_large.submit(np.zeros(1)))
     await turns()
-    assert machine.large.batches == [1, 1]
+    assert machine.large.batches == [1, 1, 1]
     machine.large.gate.set()
     await second
 

@@ -74,8 +74,12 @@ async def test_work_side_by_side_in_a_stage_is_one_span(collector: Collector) ->
     assert root.status.code == root.status.STATUS_CODE_ERROR
 
 
-async def test_triton_is_told_of_the_trace_by_a_header(collector: Collector) -> None:
-    async with SmallTriton() as triton, TritonClient(triton.address, timeout=20) as client:
+@pytest.mark.parametrize("way", ["grpc", "http"])
+async def test_triton_is_told_of_the_trace_by_a_header(
+    way: str, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SmallTriton, "speaks_http", way == "http")
+    async with SmallTriton() as triton, TritonClient(triton.both_addresses, timeout=20) as client:
         await client.infer(MODEL, {"IN": np.array([[1]])}, ["DOUBLE"])
         assert "traceparent" not in triton.headers
         async with traces(collector.url) as opened:

@@ -1,4 +1,4 @@
-"""Several Triton servers over real gRPC: sharing, failing over, coming back, and never mixing models."""
+"""Several Triton servers over real gRPC and HTTP: sharing, failing over, coming back, and never mixing models."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ import pytest
 from app.errors import BackendUnavailable, InternalError
 from app.inference import server as server_module
 from app.inference import servers as servers_module
-from app.inference.addresses import Entry, entries, resolved
+from app.inference.addresses import Address, Entry, entries, resolved, unique
 from app.inference.identity import Told
 from app.inference.servers import ModelReplaced, TritonServers
 from tests.small_triton import MODEL, SmallTriton, small_tritons
+
+
+@pytest.fixture(autouse=True, params=["grpc", "http"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How batches go to the servers."""
+    monkeypatch.setattr(SmallTriton, "speaks_http", request.param == "http")
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +42,7 @@ def soon_late(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def connected(*tritons: SmallTriton, timeout: float = 20) -> AsyncIterator[tuple[TritonServers, Told]]:
-    async with TritonServers(",".join(triton.address for triton in tritons), [MODEL], timeout=timeout) as servers:
+    async with TritonServers(",".join(triton.entry for triton in tritons), [MODEL], timeout=timeout) as servers:
         yield servers, await servers.told(MODEL)
 
 
@@ -197,9 +203,9 @@ async def test_a_server_that_comes_back_with_another_model_gets_no_batch_of_the_
 
 async def test_each_address_of_a_name_is_a_server_and_comes_and_goes_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     async with small_tritons("one", "one") as (first, second):
-        addresses = [first.address]
+        addresses = [first.both_addresses]
 
-        async def name_server(entry: Entry) -> list[str]:  # there is no name server here whose answers could change
+        async def name_server(entry: Entry) -> list[Address]:  # there is no name server here whose answers could change
             assert entry == Entry("tritons", 8001, several=True)
             if not addresses:
                 raise OSError("not known")
@@ -208,7 +214,7 @@ async def test_each_address_of_a_name_is_a_server_and_comes_and_goes_with_it(mon
         monkeypatch.setattr(servers_module, "resolved", name_server)
         async with TritonServers("dns:tritons:8001", [MODEL], timeout=20) as servers:
             told = await servers.told(MODEL)
-            addresses.append(second.address)
+            addresses.append(second.both_addresses)
             await get_work(servers, told, first, second)
             del addresses[0]
             await until(lambda: len(servers.servers) == 1)
@@ -217,14 +223,18 @@ async def test_each_address_of_a_name_is_a_server_and_comes_and_goes_with_it(mon
 
 
 async def test_the_list_of_servers_is_read_and_a_name_gives_each_of_its_servers_once() -> None:
-    assert entries("a:1, dns:b.c:2 ,[::1]:3") == [
+    assert entries("a:1, dns:b.c:2 ,[::1]:3/4") == [
         Entry("a", 1, several=False),
         Entry("b.c", 2, several=True),
-        Entry("[::1]", 3, several=False),
+        Entry("[::1]", 3, several=False, http_port=4),
     ]
-    assert await resolved(Entry("a", 1, several=False)) == ["a:1"]
+    assert await resolved(Entry("a", 1, several=False)) == [("a:1", "")]
     # A machine may give it two addresses, one of each family.
-    assert await resolved(Entry("localhost", 2, several=True)) in (["127.0.0.1:2"], ["[::1]:2"])
+    assert await resolved(Entry("localhost", 2, several=True, http_port=3)) in (
+        [("127.0.0.1:2", "127.0.0.1:3")],
+        [("[::1]:2", "[::1]:3")],
+    )
+    assert unique([Address("a:1"), Address("b:1"), Address("a:1", "a:2")]) == [("a:1", ""), ("b:1", "")]
 
 
 async def test_an_answer_to_another_call_is_no_answer() -> None:
