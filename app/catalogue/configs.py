@@ -70,10 +70,10 @@ class Fit:
 # one after the other all the same: together they take a little longer (their activations leave the caches) and 90 MB
 # each. Longer calls would leave cores idle where few clients wait for their answers.
 FITS: Final[Mapping[Role, Fit]] = {
-    Role.FACE_DETECTOR: Fit(share=1, most=16, batch=8, pixels=2 * 640 * 640, run_pixels=640 * 640, gather_ms=200),
-    Role.FACE_QUALITY: Fit(share=2, most=8, batch=16, gather_ms=200),
-    Role.FACE_EMBEDDER: Fit(share=2, most=8, batch=16, gather_ms=200),
-    Role.IMAGE_EMBEDDER: Fit(share=1, most=16, batch=4, run_pixels=256 * 256, gather_ms=200),
+    Role.FACE_DETECTOR: Fit(share=1, most=16, batch=8, pixels=2 * 640 * 640, run_pixels=640 * 640, gather_ms=400),
+    Role.FACE_QUALITY: Fit(share=2, most=8, batch=16, gather_ms=400),
+    Role.FACE_EMBEDDER: Fit(share=2, most=8, batch=16, gather_ms=400),
+    Role.IMAGE_EMBEDDER: Fit(share=1, most=16, batch=4, run_pixels=256 * 256, gather_ms=400),
 }
 
 

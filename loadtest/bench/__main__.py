@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, default=PHOTOS, help="folder of portraits")
     parser.add_argument("--cores", type=int, default=2, help="cores that the service and the bare processes use")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of one measurement, at least")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of one measurement, at least")
     parser.add_argument("--families", nargs="+", choices=("face", "image"), default=("face", "image"))
     parser.add_argument("--scenes", nargs="+", choices=_SCENES, default=_SCENES, help="size and faces of the photos")
     parser.add_argument("--sources", nargs="+", choices=("data", "http"), default=("data", "http"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import os
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import uvloop
 
 from app.catalogue.roles import Role
 from app.vision.close_up import SIDE
@@ -115,7 +115,7 @@ class Rounds:
                 if reply.status != 200:
                     message = f"Adding a photo failed: {reply.body}"
                     raise RuntimeError(message)
-            seen = asyncio.run(self._load(self._requests(family, scene, "data"), clients=1, seconds=0, whole=True))
+            seen = uvloop.run(self._load(self._requests(family, scene, "data"), clients=1, seconds=0, whole=True))
             for number, answer in seen.answers.items():
                 found = answer["search_results"][0]
                 hits = [face["faces"] for face in found["faces"]] if family == "face" else [found["results"]]
@@ -176,9 +176,9 @@ class Rounds:
         requests = self._requests(family, scene, source)
 
         def measured() -> Measurement:
-            asyncio.run(self._load(requests, clients=clients, seconds=0))
+            uvloop.run(self._load(requests, clients=clients, seconds=0))
             before, batches, began = self._stand.processor_time(), self._statistics.read(), time.perf_counter()
-            seen = asyncio.run(self._load(requests, clients=clients, seconds=self._plan.seconds, whole=True))
+            seen = uvloop.run(self._load(requests, clients=clients, seconds=self._plan.seconds, whole=True))
             after, seconds = self._stand.processor_time(), time.perf_counter() - began
             images = len(seen.times)
             stages = {name: value / images for name, value in seen.stages.items()}
