@@ -201,6 +201,7 @@ def _add_life(
     async def say_ready(app: Sanic[Any, Any]) -> None:
         if tell_ready is None:
             say_ready_on(settings, app.ctx.seconds_to_start)
+        gc.collect()
         gc.freeze()  # what is there for good need not be looked through again and again
         for part, state in (await app.ctx.services.health.parts()).items():
             if state != OK:
