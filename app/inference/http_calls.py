@@ -20,6 +20,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype, tri
 
 from app.inference.shared_memory import Region
 
+_HUNG_UP: Final = "the server hung up"
 _JSON_BYTES: Final = b"inference-header-content-length"
 # What gRPC calls the same refusals, so that callers need to know one language only.
 _STATUS: Final = {
@@ -57,6 +58,9 @@ _refused = msgspec.json.Decoder(_Refused)
 class _Connection(asyncio.Protocol):
     """A connection that stays; one question at a time.
 
+    Attributes:
+        is_gone: whether it has ended.
+
     Args:
         idle: told when it can be asked again after a question whose answer nobody wanted.
         ended: told when it is gone, whether or not it was ended from here.
@@ -71,6 +75,7 @@ class _Connection(asyncio.Protocol):
         self._json_bytes = 0
         self._body: list[bytes] = []
         self._aborted = False
+        self.is_gone = False
         self._unwanted: asyncio.TimerHandle | None = None
 
     async def ask(self, question: Sequence[bytes | memoryview]) -> tuple[int, int, bytes]:
@@ -79,6 +84,8 @@ class _Connection(asyncio.Protocol):
         Raises:
             OSError: the connection is gone.
         """
+        if self.is_gone:  # what is written to it then is lost without a word
+            raise ConnectionResetError(_HUNG_UP)
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.writelines(question)
         return await self._answer
@@ -101,11 +108,12 @@ class _Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.is_gone = True
         if self._unwanted is not None:
             self._unwanted.cancel()
         self._ended(self, self._aborted)
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(exc or ConnectionResetError("the server hung up"))
+            self._answer.set_exception(exc or ConnectionResetError(_HUNG_UP))
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -184,7 +192,14 @@ class HttpCalls:
         Raises:
             InferenceServerException: as of the gRPC client, with the status that gRPC would tell.
         """
-        question = self._question(model, inputs, outputs, regions=regions, parameters=parameters, headers=headers)
+        told, values = _told(inputs, outputs, regions, parameters)
+        more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        head = (
+            f"POST /v2/models/{model}/infer HTTP/1.1\r\nHost: {self._named}\r\n"
+            f"Content-Length: {len(told) + sum(value.nbytes for value in values)}\r\n"
+            f"Inference-Header-Content-Length: {len(told)}\r\n{more}\r\n"
+        )
+        question: list[bytes | memoryview] = [head.encode("ascii") + told, *values]
         status, json_bytes, body = await self._answer(question, self._timeout)
         if status != 200:
             raise InferenceServerException(_reason(body), status=_STATUS.get(status, "StatusCode.INTERNAL"))
@@ -224,35 +239,6 @@ class HttpCalls:
         self._free.append(connection)
         return answer
 
-    def _question(
-        self,
-        model: str,
-        inputs: Mapping[str, NDArray[Any]],
-        outputs: Sequence[str],
-        *,
-        regions: Sequence[Region] | None,
-        parameters: Mapping[str, int],
-        headers: Mapping[str, str],
-    ) -> list[bytes | memoryview]:
-        tensors, values = [], []
-        for number, (name, array) in enumerate(inputs.items()):
-            where: dict[str, str | int] = {"binary_data_size": array.nbytes}
-            if regions is not None:
-                where = {"shared_memory_region": regions[number].name, "shared_memory_byte_size": array.nbytes}
-            else:
-                values.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-            datatype = np_to_triton_dtype(array.dtype)
-            tensors.append({"name": name, "shape": array.shape, "datatype": datatype, "parameters": where})
-        wanted = [{"name": name, "parameters": {"binary_data": True}} for name in outputs]
-        told = msgspec.json.encode({"parameters": parameters, "inputs": tensors, "outputs": wanted})
-        length = len(told) + sum(value.nbytes for value in values)
-        more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        head = (
-            f"POST /v2/models/{model}/infer HTTP/1.1\r\nHost: {self._named}\r\nContent-Length: {length}\r\n"
-            f"Inference-Header-Content-Length: {len(told)}\r\n{more}\r\n"
-        )
-        return [head.encode("ascii") + told, *values]
-
     async def _connected(self) -> _Connection:
         if self._free:
             return self._free.pop()
@@ -260,7 +246,8 @@ class HttpCalls:
         _, connection = await loop.create_connection(
             lambda: _Connection(self._free.append, self._ended), self._host, self._port
         )
-        self._connections.add(connection)
+        if not connection.is_gone:
+            self._connections.add(connection)
         return connection
 
     def _ended(self, connection: _Connection, aborted: bool) -> None:  # noqa: FBT001
@@ -269,6 +256,26 @@ class HttpCalls:
             self._free.remove(connection)
         if not aborted:
             self._lost()
+
+
+def _told(
+    inputs: Mapping[str, NDArray[Any]],
+    outputs: Sequence[str],
+    regions: Sequence[Region] | None,
+    parameters: Mapping[str, int],
+) -> tuple[bytes, list[memoryview]]:
+    """The JSON of a request, and the values that go after it."""
+    tensors, values = [], []
+    for number, (name, array) in enumerate(inputs.items()):
+        where: dict[str, str | int] = {"binary_data_size": array.nbytes}
+        if regions is not None:
+            where = {"shared_memory_region": regions[number].name, "shared_memory_byte_size": array.nbytes}
+        else:
+            values.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        datatype = np_to_triton_dtype(array.dtype)
+        tensors.append({"name": name, "shape": array.shape, "datatype": datatype, "parameters": where})
+    wanted = [{"name": name, "parameters": {"binary_data": True}} for name in outputs]
+    return msgspec.json.encode({"parameters": parameters, "inputs": tensors, "outputs": wanted}), values
 
 
 def _reason(body: bytes) -> str:

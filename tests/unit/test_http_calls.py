@@ -204,6 +204,22 @@ async def test_an_answer_that_is_no_http_ends_the_connection() -> None:
     server.close()
 
 
+async def test_a_server_that_hangs_up_as_soon_as_it_is_reached_is_not_waited_for() -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    calls = HttpCalls(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout=20, lost=lambda: None)
+    async with asyncio.timeout(10):
+        for _ in range(20):
+            with pytest.raises(InferenceServerException) as raised:
+                await infer(calls, np.ones(1))
+            assert raised.value.status() == "StatusCode.UNAVAILABLE"
+    await turns()
+    assert not calls._connections
+    server.close()
+
+
 async def test_a_model_is_asked_for_over_the_same_connections() -> None:
     async with serving() as (server, calls):
         server.status = 200
