@@ -96,8 +96,12 @@ class _Connection(asyncio.Protocol):
         Args:
             seconds: for which it may still take.
         """
+        answered = self._answer is not None and self._answer.done() and not self._answer.cancelled()
         self._answer = None
-        self._unwanted = asyncio.get_running_loop().call_later(seconds, self.abort)
+        if answered and not self.is_gone:  # it came in the same moment
+            self._idle(self)
+        elif not self.is_gone:
+            self._unwanted = asyncio.get_running_loop().call_later(seconds, self.abort)
 
     def abort(self) -> None:
         """Ends it at once."""

@@ -104,6 +104,27 @@ async def test_a_call_that_is_given_up_is_not_hung_up_on_and_its_answer_goes_to_
         assert server.losses == 0
 
 
+async def test_a_call_that_is_given_up_as_its_answer_comes_leaves_its_connection_to_the_next() -> None:
+    async with serving() as (server, calls):
+        server.gate.clear()
+        call = asyncio.create_task(infer(calls, np.ones(1)))
+        await turns()
+        [connection] = calls._connections
+
+        class CancelsInTheSameTurn(asyncio.Protocol):
+            def data_received(self, data: bytes) -> None:
+                connection.data_received(data)
+                call.cancel()
+                connection._transport.set_protocol(connection)
+
+        connection._transport.set_protocol(CancelsInTheSameTurn())
+        server.gate.set()
+        await asyncio.wait([call])
+        assert call.cancelled()
+        await infer(calls, np.ones(1))
+        assert server.http.connections == 1
+
+
 async def test_a_call_that_takes_too_long_ends_with_its_connection() -> None:
     async with serving(timeout=0.05) as (server, calls):
         server.gate.clear()
