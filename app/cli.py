@@ -19,6 +19,7 @@ from app.errors import OperatorError
 from app.log import set_up_logging
 from app.metrics_files import metrics_files
 from app.open_files import raise_limit
+from app.scheduling import wait_for_turns
 from app.signals import StopSignals
 
 
@@ -176,6 +177,7 @@ def _serve(_: argparse.Namespace, settings: Settings) -> int:
     signals = StopSignals()
     signals.listen()
     raise_limit()
+    wait_for_turns()
     # And before prometheus_client is, which decides then where its numbers lie.
     with metrics_files(settings.data_dir / "run", workers=settings.workers):
         if settings.workers > 1:

@@ -54,6 +54,7 @@ from app.services.image_source import ImageLimits, ImageSource
 from app.services.jobs import JobLimits, JobReport, Jobs
 from app.services.multi_search import MultiSearch
 from app.services.query_faces import QueryFaces
+from app.services.threads import PixelThreads
 from app.services.transfer import GroupTransfer
 from app.store.groups import GroupStore
 from app.store.records import Family
@@ -137,11 +138,17 @@ async def open_services(
             )
         )
         stores.append(store)
-        source = _open_source(settings, allow, decoders, stack, metrics)
+        cores = SharedCores(_cores_of_one(settings) if settings.embedded_triton else 0)
+        source = ImageSource(
+            _fetcher(settings, allow, metrics),
+            decoders,
+            PixelThreads(_pixel_threads(settings, stack), crowded=lambda: cores.none_is_left),
+            _image_limits(settings),
+        )
         queue: dict[str, Any] = {
             "max_waiting": settings.batch_queue,
             "in_flight": settings.batches_in_flight,
-            "cores": SharedCores(),
+            "cores": cores,
             "metrics": metrics.inference,
         }
         detector = ServedModel[DetectorSpec](triton, Role.FACE_DETECTOR, detector_spec, **queue)
@@ -315,9 +322,7 @@ def _cores_of_one(settings: Settings) -> int:
     return max(1, len(os.sched_getaffinity(0)) // settings.workers)
 
 
-def _open_source(
-    settings: Settings, allow: AllowList, decoders: Decoders, stack: AsyncExitStack, metrics: Metrics
-) -> ImageSource:
+def _fetcher(settings: Settings, allow: AllowList, metrics: Metrics) -> Fetcher:
     limits = FetchLimits(
         max_bytes=settings.max_image_bytes,
         timeout_s=settings.fetch_timeout,
@@ -330,19 +335,21 @@ def _open_source(
         allow_networks=settings.fetch_allow_networks,
         user_agent=f"Likeness/{__version__}",
     )
-    fetcher = Fetcher(limits, metrics=metrics.fetch)
+    return Fetcher(limits, metrics=metrics.fetch)
+
+
+def _pixel_threads(settings: Settings, stack: AsyncExitStack) -> ThreadPoolExecutor:
     threads = ThreadPoolExecutor(
         settings.pixel_threads or _cores_of_one(settings), thread_name_prefix="likeness-pixels"
     )
     stack.callback(threads.shutdown, cancel_futures=True)
-    return ImageSource(
-        fetcher,
-        decoders,
-        threads,
-        ImageLimits(
-            max_bytes=settings.max_image_bytes,
-            fetched_memory=settings.fetch_memory,
-            decoded_memory=settings.decode_memory,
-            at_work=settings.images_at_work,
-        ),
+    return threads
+
+
+def _image_limits(settings: Settings) -> ImageLimits:
+    return ImageLimits(
+        max_bytes=settings.max_image_bytes,
+        fetched_memory=settings.fetch_memory,
+        decoded_memory=settings.decode_memory,
+        at_work=settings.images_at_work,
     )

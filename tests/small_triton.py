@@ -38,7 +38,7 @@ class SmallHttp:
     def __init__(self, answer: Callable[[Asked], Awaitable[tuple[int, bytes, int]]]) -> None:
         self._answer = answer
         self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[Any]] = set()
         self.connections = 0
 
     async def start(self, port: int = 0) -> int:
@@ -48,12 +48,18 @@ class SmallHttp:
     async def stop(self) -> None:
         assert self._server is not None
         self._server.close()
-        for writer in tuple(self._writers):
-            writer.transport.abort()
+        await asyncio.sleep(0)  # a connection that was accepted in this turn begins to be served in the next
         await asyncio.sleep(0)
+        for task in self._serving:
+            task.cancel()
+        if self._serving:
+            await asyncio.wait(self._serving)
+        await asyncio.sleep(0)  # what was aborted is closed in the next turn
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
+        serving = asyncio.current_task()
+        assert serving is not None
+        self._serving.add(serving)
         self.connections += 1
         try:
             while True:
@@ -67,8 +73,8 @@ class SmallHttp:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            self._writers.discard(writer)
-            writer.close()
+            self._serving.discard(serving)
+            writer.transport.abort()
 
 
 class SmallTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]

@@ -7,9 +7,14 @@ from dataclasses import dataclass
 
 
 class SharedCores:
-    """Knows how many batches are at work, of whichever model, and tells when one is done."""
+    """Knows how many batches are at work, of whichever model, and tells when one is done.
 
-    def __init__(self) -> None:
+    Args:
+        own: cores of this process that the models use, too; 0: they have a machine of their own.
+    """
+
+    def __init__(self, own: int = 0) -> None:
+        self._own = own
         self._at_work = 0
         self._waiting: list[Callable[[], None]] = []
 
@@ -17,6 +22,11 @@ class SharedCores:
     def at_work(self) -> int:
         """Batches of all models."""
         return self._at_work
+
+    @property
+    def none_is_left(self) -> bool:
+        """Whether a model has each of the cores of this process, so that a thread would find none free."""
+        return 0 < self._own <= self._at_work
 
     def take(self) -> None:
         """A batch has begun."""

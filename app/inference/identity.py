@@ -20,21 +20,14 @@ class Told:
     Attributes:
         config: its configuration, in the JSON form of Triton's ModelConfig.
         identity: the facts in it, by name, that all servers must have in common.
+        instances: copies of the model that work side by side on this server.
+        echoes: whether each answer tells which call it is to.
     """
 
     config: Mapping[str, Any]
     identity: tuple[tuple[str, str], ...]
-
-    @property
-    def instances(self) -> int:
-        """Copies of the model that work side by side on this server."""
-        groups = self.config.get("instance_group", [])
-        return max(1, sum(int(group.get("count", 1)) for group in groups))
-
-    @property
-    def echoes(self) -> bool:
-        """Whether each answer tells which call it is to."""
-        return any(tensor["name"] == ECHO for tensor in self.config.get("output", []))
+    instances: int
+    echoes: bool
 
 
 def told(config: Mapping[str, Any], versions: Sequence[str]) -> Told:
@@ -47,7 +40,9 @@ def told(config: Mapping[str, Any], versions: Sequence[str]) -> Told:
         tensors = [[tensor["name"], tensor["data_type"], *tensor.get("dims", [])] for tensor in config.get(side, [])]
         tensors = [tensor for tensor in tensors if tensor[0] != ECHO]
         facts[side] = json.dumps(tensors)
-    return Told(config, tuple(sorted(facts.items())))
+    instances = max(1, sum(int(group.get("count", 1)) for group in config.get("instance_group", [])))
+    echoes = any(tensor["name"] == ECHO for tensor in config.get("output", []))
+    return Told(config, tuple(sorted(facts.items())), instances, echoes)
 
 
 def difference(theirs: Told, ours: Told) -> str:

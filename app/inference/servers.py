@@ -87,7 +87,10 @@ class TritonServers:
 
     def slots(self, model: str, in_flight: int) -> int:
         """Batches of a model that may be at work together; ``in_flight`` as of ``Replica.slots``, for each server."""
-        serving = [server for server in self.servers if server.serves(model)] or self.servers
+        servers = self.servers
+        serving = servers
+        if len(servers) > 1:
+            serving = tuple(server for server in servers if server.serves(model)) or servers
         return max(1, sum(server.replicas[model].slots(in_flight) for server in serving))
 
     async def told(self, model: str) -> Told:

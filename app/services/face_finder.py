@@ -73,7 +73,7 @@ class FaceFinder:
         spec = await self._detector.spec()
         shape = {"long_side": spec.input_long_side, "multiple": spec.input_multiple}
         boxed = partial(letterbox, image.pixels, **shape)
-        frame = boxed() if fits(image.pixels, **shape) else await self._source.in_thread(boxed)
+        frame = boxed() if fits(image.pixels, **shape) else await self._source.work_on(image, boxed)
         frame = frame.rescaled(image.scale)
         quarter, found = 0, await self._detected(image, frame, 0, spec)
         if not found:
@@ -198,7 +198,7 @@ class FaceFinder:
             shown = close_up(image.pixels, to_image, image.scale)
             return shown, strip(shown, quarters)
 
-        shown, turns = await self._source.in_thread(shown_and_turned)
+        shown, turns = await self._source.work_on(image, shown_and_turned)
         return shown, await self._seen(shown, quarters, turns, expected)
 
     async def _looks(self, shown: CloseUp, quarters: Sequence[int], expected: Matrix) -> list[Look]:

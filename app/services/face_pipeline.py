@@ -124,7 +124,7 @@ class FacesInImage:
                 scale=self._image.scale,
             )
             with stage(Stage.ALIGN):
-                self._chips[key] = await self._source.in_thread(cut)
+                self._chips[key] = await self._source.work_on(self._image, cut)
         return self._chips[key]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,7 @@ from app.decoding import WHOLE, Decoders, Form, SharedFile
 from app.fetch import Fetcher
 from app.metrics import WorkMetrics
 from app.services.budget import MemoryBudget
-from app.services.threads import in_thread
+from app.services.threads import PixelThreads
 from app.stages import Stage, stage
 from app.vision.decode import ImageHeader
 
@@ -88,7 +87,7 @@ class ImageSource:
         limits: what images may cost.
     """
 
-    def __init__(self, fetcher: Fetcher, decoders: Decoders, threads: ThreadPoolExecutor, limits: ImageLimits) -> None:
+    def __init__(self, fetcher: Fetcher, decoders: Decoders, threads: PixelThreads, limits: ImageLimits) -> None:
         self._fetcher = fetcher
         self._decoders = decoders
         self._threads = threads
@@ -166,4 +165,8 @@ class ImageSource:
 
     async def in_thread(self, work: Callable[[], ResultT]) -> ResultT:
         """Runs ``work`` in a worker thread; a cancelled caller leaves only after it ended: it still holds memory."""
-        return await in_thread(self._threads, work)
+        return await self._threads.run(work)
+
+    async def work_on(self, image: OpenImage, work: Callable[[], ResultT]) -> ResultT:
+        """Runs ``work`` on all or a part of an image: in a thread, but for a small one while all cores are busy."""
+        return await self._threads.run_on(image.pixels, work)

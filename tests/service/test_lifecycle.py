@@ -30,6 +30,7 @@ def test_a_signal_stops_every_part_and_leaves_nothing_running(tmp_path: Path, nu
         assert len(shared_memory(tmp_path / "data")) >= 3
         parts = service.descendants()
         assert len(parts) >= 6, "Milvus Lite, Triton and one process per model instance"
+        assert {os.sched_getscheduler(pid) for pid in (service.pid, *parts)} == {os.SCHED_BATCH}
         os.kill(service.pid, number)
         assert service.wait(STOP_TIMEOUT_S) == 0
         assert wait_gone(parts, 0.5) == set()

@@ -162,3 +162,16 @@ async def test_closing_refuses_what_gathers_and_ends_with_the_other_models_at_wo
     machine.large.gate.set()
     await at_work
     assert machine.small.batches == []
+
+
+async def test_no_core_is_left_once_each_has_a_batch_and_of_models_elsewhere_nobody_knows() -> None:
+    own, elsewhere = SharedCores(2), SharedCores()
+    seen = []
+    for _ in range(3):
+        seen.append((own.none_is_left, elsewhere.none_is_left))
+        own.take()
+        elsewhere.take()
+    assert seen == [(False, False), (False, False), (True, False)]
+    own.give_back()
+    own.give_back()
+    assert not own.none_is_left

@@ -7,9 +7,10 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
-from app.services.threads import in_thread
+from app.services.threads import SMALL, PixelThreads, in_thread
 
 
 @pytest.fixture
@@ -61,3 +62,30 @@ async def test_work_that_has_not_begun_is_dropped_with_its_caller(one_thread: Th
     released.set()
     await busy
     assert ended == []
+
+
+@pytest.mark.parametrize(
+    ("crowded", "values", "goes"), [(False, 1, True), (True, SMALL + 1, True), (True, SMALL, False)]
+)
+async def test_only_small_images_stay_out_of_threads_and_only_while_no_core_is_free(
+    one_thread: ThreadPoolExecutor, *, crowded: bool, values: int, goes: bool
+) -> None:
+    threads = PixelThreads(one_thread, lambda: crowded)
+    worker = await threads.run_on(np.zeros(values, np.uint8), threading.get_ident)
+    assert (worker != threading.get_ident()) == goes
+
+
+async def test_many_small_images_in_a_row_leave_others_their_turn(one_thread: ThreadPoolExecutor) -> None:
+    threads, done = PixelThreads(one_thread, lambda: True), []
+
+    async def work(name: str) -> None:
+        for number in range(3):
+            await threads.run_on(np.zeros(1, np.uint8), lambda: done.append(f"{name}{number}"))  # noqa: B023
+
+    await asyncio.gather(work("a"), work("b"))
+    assert done == ["a0", "b0", "a1", "b1", "a2", "b2"]
+
+
+async def test_a_failure_on_a_small_image_is_the_callers(one_thread: ThreadPoolExecutor) -> None:
+    with pytest.raises(ZeroDivisionError):
+        await PixelThreads(one_thread, lambda: True).run_on(np.zeros(1, np.uint8), lambda: 1 // 0)
