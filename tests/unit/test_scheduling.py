@@ -13,19 +13,43 @@ from app.scheduling import wait_for_turns
 PROGRAM = """
 import os, subprocess, sys, threading
 from app.scheduling import wait_for_turns
+os.nice(3)
 wait_for_turns()
-own = lambda: print(os.sched_getscheduler(0), flush=True)
+own = lambda: print(os.sched_getscheduler(0), os.nice(0), flush=True)
 own()
 thread = threading.Thread(target=own)
 thread.start()
 thread.join()
-subprocess.run([sys.executable, "-c", "import os; print(os.sched_getscheduler(0))"])
+subprocess.run([sys.executable, "-c", "import os; print(os.sched_getscheduler(0), os.nice(0))"])
 """
 
 
-def test_a_process_its_threads_and_what_it_starts_wait_for_the_end_of_anothers_turn() -> None:
-    ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
-    assert ran.stdout.split() == [str(os.SCHED_BATCH)] * 3
+def ran(program: str) -> list[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+
+
+def test_a_process_its_threads_and_what_it_starts_wait_for_the_end_of_anothers_turn_and_stay_as_nice_as_they_were() -> (
+    None
+):
+    assert ran(PROGRAM) == [f"{os.SCHED_BATCH} {os.nice(0) + 3}"] * 3
+
+
+def test_turns_are_as_long_as_they_are_to_be_where_the_kernel_lets_them_be_chosen() -> None:
+    program = """
+import ctypes, subprocess, sys
+from app.scheduling import _Attributes, wait_for_turns
+import platform
+wait_for_turns()
+told = _Attributes()
+number = {"x86_64": 315, "aarch64": 275}[platform.machine()]
+ctypes.CDLL(None).syscall(number, 0, ctypes.byref(told), ctypes.sizeof(told), 0)
+print(told.policy, told.runtime)
+"""
+    policy, turn = ran(program)[0].split()
+    assert int(policy) == os.SCHED_BATCH
+    assert int(turn) in {20_000_000, 0}, "before Linux 6.12 there is no length to tell"
 
 
 def test_a_sandbox_that_forbids_it_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
