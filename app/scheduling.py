@@ -37,8 +37,11 @@ def wait_for_turns() -> None:
     nothing changes. Threads and processes inherit it.
 
     The policy is SCHED_BATCH (sched(7)). Linux takes the length of a turn from 6.12 on
-    (https://docs.kernel.org/scheduler/sched-eevdf.html), and ignores it before.
+    (https://docs.kernel.org/scheduler/sched-eevdf.html), and ignores it before. A policy that somebody chose for the
+    service, as systemd's CPUSchedulingPolicy does, stays.
     """
+    if os.sched_getscheduler(0) != os.SCHED_OTHER:
+        return
     with suppress(OSError):  # a sandbox may forbid it: then all goes on as before
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         _lengthen_turns()

@@ -103,7 +103,7 @@ def observe_stages(observer: StageObserver | None) -> None:
 class stage:  # noqa: N801 (it is used as a function is)
     """Counts a block to a stage of the request that it belongs to, if any.
 
-    A class, as ``contextlib`` makes context managers twice as slow, and each image has half a dozen of these.
+    A class, as ``contextlib`` makes context managers three times as slow, and each image has half a dozen of these.
 
     Args:
         name: of the stage.

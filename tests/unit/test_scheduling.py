@@ -52,6 +52,17 @@ print(told.policy, told.runtime)
     assert int(turn) in {20_000_000, 0}, "before Linux 6.12 there is no length to tell"
 
 
+def test_a_policy_that_somebody_chose_for_the_service_stays() -> None:
+    program = """
+import os
+from app.scheduling import wait_for_turns
+os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+wait_for_turns()
+print(os.sched_getscheduler(0))
+"""
+    assert ran(program) == [str(os.SCHED_IDLE)]
+
+
 def test_a_sandbox_that_forbids_it_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*_: object) -> None:
         raise PermissionError
