@@ -40,9 +40,13 @@ def told(config: Mapping[str, Any], versions: Sequence[str]) -> Told:
         tensors = [[tensor["name"], tensor["data_type"], *tensor.get("dims", [])] for tensor in config.get(side, [])]
         tensors = [tensor for tensor in tensors if tensor[0] != ECHO]
         facts[side] = json.dumps(tensors)
-    instances = max(1, sum(int(group.get("count", 1)) for group in config.get("instance_group", [])))
     echoes = any(tensor["name"] == ECHO for tensor in config.get("output", []))
-    return Told(config, tuple(sorted(facts.items())), instances, echoes)
+    return Told(config, tuple(sorted(facts.items())), instances(config), echoes)
+
+
+def instances(config: Mapping[str, Any]) -> int:
+    """Copies of a model that work side by side, by its configuration."""
+    return max(1, sum(int(group.get("count", 1)) for group in config.get("instance_group", [])))
 
 
 def difference(theirs: Told, ours: Told) -> str:

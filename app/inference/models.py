@@ -17,7 +17,7 @@ from app.catalogue.roles import CONTRACTS, Role
 from app.errors import BackendUnavailable
 from app.inference.batcher import MicroBatcher, Outputs
 from app.inference.cores import Gathering, SharedCores
-from app.inference.identity import Told
+from app.inference.identity import Told, instances
 from app.inference.servers import ModelReplaced, TritonServers
 from app.metrics import InferenceMetrics
 
@@ -127,11 +127,10 @@ class _Parameters:
 
 
 def _common(config: Mapping[str, Any], parameters: _Parameters) -> dict[str, Any]:
-    groups = config.get("instance_group", [])
     return {
         "model_id": parameters.text("model_id"),
         "max_batch": max(1, int(config.get("max_batch_size", 1))),
-        "instances": max(1, sum(int(group.get("count", 1)) for group in groups)),
+        "instances": instances(config),
         "batch_pixels": parameters.number(BATCH_PIXELS),
         "cores": parameters.number(CORES),
         "gather_s": parameters.number(GATHER_MS) / 1000,
